@@ -1,0 +1,407 @@
+//! The configuration file of the data plane.
+//!
+//! The operator renders this very type into a ConfigMap, the binaries parse it: a field cannot be forgotten on one
+//! side. Every field has a default, so an empty file is a valid one. Addresses and passwords are not in it: they come
+//! from the environment (see [`Secrets`]).
+
+mod period;
+mod secrets;
+
+use std::{fs, io, net::SocketAddr, path::Path};
+
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+pub use period::{InvalidPeriod, Period};
+pub use secrets::{MissingSecret, Secrets};
+
+/// Everything that the data-plane binaries can be told. Each reads the sections that concern it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// What an entry may be and how long copies live.
+    #[garde(dive)]
+    pub cache: CacheConfig,
+    /// The persist streams.
+    #[garde(dive)]
+    pub stream: StreamConfig,
+    /// The cache in front.
+    #[garde(dive)]
+    pub redis: RedisConfig,
+    /// The database behind.
+    #[garde(dive)]
+    pub postgres: PostgresConfig,
+    /// The HTTP service.
+    #[garde(dive)]
+    pub api: ApiConfig,
+    /// The drain.
+    #[garde(dive)]
+    pub worker: WorkerConfig,
+    /// What the processes write to their standard error.
+    #[garde(skip)]
+    pub log: LogConfig,
+}
+
+/// What an entry may be and how long copies live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CacheConfig {
+    /// How long Redis keeps a copy of an entry that PostgreSQL still has. 1 s to 30 days.
+    #[garde(custom(between(1_000, 30 * DAY_MS)))]
+    pub default_ttl: Period,
+    /// How long Redis remembers that a key has no entry. 100 ms to 1 h.
+    #[garde(custom(between(100, HOUR_MS)))]
+    pub negative_ttl: Period,
+    /// Longest value that is accepted, in bytes of JSON text. At most 8 MiB (the default message limit of NATS is 1 MiB,
+    /// so more than that needs `max_payload` raised there).
+    #[garde(range(min = 1, max = 8 << 20))]
+    pub max_value_bytes: u32,
+}
+
+/// The persist streams: the log that holds each acknowledged write until PostgreSQL has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// What the names of streams and subjects start with; no two BirbNests on one NATS may share it.
+    #[garde(pattern(r"^[A-Za-z0-9_-]{1,160}$"))]
+    pub prefix: String,
+    /// Streams that the keys are spread over, by their hash. 1 to 64.
+    #[garde(range(min = 1, max = 64))]
+    pub partitions: u16,
+    /// Copies that JetStream keeps of each message. 1, 3 or 5.
+    #[garde(range(min = 1, max = 5))]
+    pub replicas: u8,
+    /// Messages over all partitions above which writes are refused.
+    #[garde(range(min = 1_000, max = 1_000_000_000))]
+    pub max_messages: u64,
+    /// Bytes over all partitions above which writes are refused.
+    #[garde(range(min = 1 << 20, max = 1 << 44))]
+    pub max_bytes: u64,
+    /// How long a publisher waits for JetStream's acknowledgement. The answer is then "outcome unknown".
+    #[garde(custom(between(100, 10_000)))]
+    pub ack_timeout: Period,
+    /// How long an acknowledged and persisted message stays before it is purged. It must exceed what a publish can be
+    /// held in a dead connection: NATS' `ping_interval x (ping_max + 1)` and the request deadline.
+    #[garde(custom(between(1_000, HOUR_MS)))]
+    pub horizon: Period,
+    /// How often the janitor looks.
+    #[garde(custom(between(100, HOUR_MS)))]
+    pub janitor_interval: Period,
+}
+
+/// The cache in front.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RedisConfig {
+    /// What every key starts with; no two BirbNests on one Redis may share it.
+    #[garde(length(min = 1, max = 160))]
+    pub key_prefix: String,
+    /// How long one command may take.
+    #[garde(custom(between(10, 10_000)))]
+    pub command_timeout: Period,
+}
+
+/// The database behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// The schema that holds the tables; no two BirbNests in one database may share it.
+    #[garde(pattern(r"^[a-z_][a-z0-9_]{0,62}$"))]
+    pub schema: String,
+    /// Connections that one process may open. 2 to 100.
+    #[garde(range(min = 2, max = 100))]
+    pub max_connections: u32,
+    /// How long one statement may take, and how long a request waits for a connection.
+    #[garde(custom(between(100, 60_000)))]
+    pub statement_timeout: Period,
+}
+
+/// The HTTP service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Where it listens.
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// Requests in progress above which new ones are refused with 503.
+    #[garde(range(min = 1, max = 1_000_000))]
+    pub max_concurrent_requests: u32,
+    /// How long a request may take, including the reading of its body.
+    #[garde(custom(between(100, 60_000)))]
+    pub request_timeout: Period,
+    /// How long requests in progress may go on after SIGTERM.
+    #[garde(custom(between(0, HOUR_MS)))]
+    pub shutdown_grace: Period,
+}
+
+/// The drain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WorkerConfig {
+    /// Where health and metrics are served.
+    #[garde(skip)]
+    pub listen: SocketAddr,
+    /// How messages are gathered.
+    #[garde(dive)]
+    pub batch: BatchConfig,
+    /// Batches in progress per partition and process. 1 to 16.
+    #[garde(range(min = 1, max = 16))]
+    pub concurrency: u8,
+    /// What happens to a batch that PostgreSQL did not take.
+    #[garde(dive)]
+    pub retry: RetryConfig,
+    /// How long a batch in hand may take after SIGTERM.
+    #[garde(custom(between(0, HOUR_MS)))]
+    pub shutdown_grace: Period,
+}
+
+/// How messages are gathered into one statement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct BatchConfig {
+    /// Messages in a batch. 1 to 10,000.
+    #[garde(range(min = 1, max = 10_000))]
+    pub size: u32,
+    /// How long a batch waits to become full.
+    #[garde(custom(between(1, 60_000)))]
+    pub wait: Period,
+    /// Grow batches up to 1,000 messages while there is a backlog, and shrink back to `size` without one.
+    #[garde(skip)]
+    pub adaptive: bool,
+}
+
+/// What happens to a batch that PostgreSQL did not take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RetryConfig {
+    /// Attempts before a row that PostgreSQL rejects is set aside. An unreachable PostgreSQL is not counted. 1 to 20.
+    #[garde(range(min = 1, max = 20))]
+    pub max_attempts: u8,
+    /// The first pause; it doubles with each attempt, with jitter, up to 30 s.
+    #[garde(custom(between(10, 30_000)))]
+    pub backoff: Period,
+}
+
+/// What the processes write to their standard error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Somebody must act.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// What happened, once per event of note.
+    #[default]
+    Info,
+    /// What a developer asks for.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For a person at a terminal.
+    Text,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+/// Refuses a period outside the bounds, both in milliseconds and both allowed.
+fn between(least: u64, most: u64) -> impl Fn(&Period, &()) -> garde::Result {
+    move |period, ()| {
+        if (least..=most).contains(&period.as_millis()) {
+            return Ok(());
+        }
+        let (least, most) = (Period::from_millis(least), Period::from_millis(most));
+        Err(garde::Error::new(format!("{period} is not between {least} and {most}")))
+    }
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self {
+            default_ttl: Period::from_secs(3600),
+            negative_ttl: Period::from_secs(10),
+            max_value_bytes: 1_000_000,
+        }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "cache".to_owned(),
+            partitions: 1,
+            replicas: 1,
+            max_messages: 1_000_000,
+            max_bytes: 1 << 30,
+            ack_timeout: Period::from_secs(2),
+            horizon: Period::from_secs(15),
+            janitor_interval: Period::from_secs(5),
+        }
+    }
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self { key_prefix: "birb".to_owned(), command_timeout: Period::from_millis(500) }
+    }
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            schema: "birbnest".to_owned(),
+            max_connections: 10,
+            statement_timeout: Period::from_secs(5),
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            max_concurrent_requests: 10_000,
+            request_timeout: Period::from_secs(5),
+            shutdown_grace: Period::from_secs(20),
+        }
+    }
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            batch: BatchConfig::default(),
+            concurrency: 2,
+            retry: RetryConfig::default(),
+            shutdown_grace: Period::from_secs(20),
+        }
+    }
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { size: 500, wait: Period::from_millis(50), adaptive: true }
+    }
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { max_attempts: 3, backoff: Period::from_millis(200) }
+    }
+}
+
+/// Why a configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is no YAML of this shape; the message names field and line.
+    #[error("the configuration file {path} is not valid:\n{message}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// Field, line and what was expected.
+        message: String,
+    },
+    /// A field has a value out of bounds; one line a field.
+    #[error("the configuration file {path} is not valid:\n{report}")]
+    OutOfBounds {
+        /// The file.
+        path: String,
+        /// One line a field: its path and the bound.
+        report: garde::Report,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is no YAML of this shape, or has a value out of bounds.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(source) => return Err(ConfigError::Unreadable { path: name, source }),
+        };
+        Self::parse(&text, &name)
+    }
+
+    fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        // A file of comments alone is no YAML mapping, and means "all defaults".
+        let parsed = serde_yaml::from_str::<Option<Self>>(text).map(Option::unwrap_or_default);
+        let config = match parsed {
+            Ok(config) => config,
+            Err(error) => return Err(ConfigError::Malformed { path, message: error.to_string() }),
+        };
+        match config.validate() {
+            Ok(()) => Ok(config),
+            Err(report) => Err(ConfigError::OutOfBounds { path, report }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(Config::parse("", "f").unwrap(), Config::default());
+        assert_eq!(Config::parse("# nothing yet\n", "f").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut config = Config::default();
+        config.worker.batch.size = 250;
+        config.cache.default_ttl = Period::from_secs(90);
+        let text = serde_yaml::to_string(&config).unwrap();
+        assert_eq!(Config::parse(&text, "f").unwrap(), config);
+    }
+
+    #[test]
+    fn a_value_out_of_bounds_names_its_field() {
+        let error = Config::parse("worker: {batch: {size: 0}}", "f").unwrap_err().to_string();
+        assert!(error.contains("worker.batch.size"), "{error}");
+        let error = Config::parse("stream: {horizon: 5ms}", "f").unwrap_err().to_string();
+        assert!(error.contains("stream.horizon") && error.contains("1s"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_field_or_a_wrong_type_names_itself() {
+        let error = Config::parse("worker:\n  batsh: {}", "f").unwrap_err().to_string();
+        assert!(error.contains("batsh"), "{error}");
+        let error = Config::parse("worker:\n  batch:\n    size: many", "f").unwrap_err().to_string();
+        assert!(error.contains("size") || error.contains("many"), "{error}");
+    }
+}

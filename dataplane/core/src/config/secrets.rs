@@ -1,0 +1,46 @@
+//! Addresses and passwords, which come from the environment and never from a file that is stored in the cluster.
+
+use std::{env, fmt};
+
+/// The addresses of the backends, which may carry passwords: the `Debug` form shows nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// `BIRBNEST_REDIS_URL`, such as `redis://:password@host:6379/0`.
+    pub redis_url: String,
+    /// `BIRBNEST_NATS_URL`, such as `nats://user:password@host:4222`; several are separated by commas.
+    pub nats_url: String,
+    /// `BIRBNEST_POSTGRES_URL`, such as `postgres://user:password@host:5432/database`.
+    pub postgres_url: String,
+}
+
+/// An environment variable that is missing or empty.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment variable {0} is not set: it holds the address of a backend")]
+pub struct MissingSecret(&'static str);
+
+impl Secrets {
+    /// Reads the three addresses.
+    ///
+    /// # Errors
+    /// Names the first variable that is missing or empty.
+    pub fn from_env() -> Result<Self, MissingSecret> {
+        Ok(Self {
+            redis_url: required("BIRBNEST_REDIS_URL")?,
+            nats_url: required("BIRBNEST_NATS_URL")?,
+            postgres_url: required("BIRBNEST_POSTGRES_URL")?,
+        })
+    }
+}
+
+fn required(name: &'static str) -> Result<String, MissingSecret> {
+    match env::var(name) {
+        Ok(value) if !value.trim().is_empty() => Ok(value),
+        _ => Err(MissingSecret(name)),
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secrets(hidden)")
+    }
+}
