@@ -1,5 +1,5 @@
 # Shared by every script of e2e/: where things are, and how progress is told. Sourced, never run.
-# shellcheck shell=bash disable=SC2034 # what is set here is used by whoever sources it
+# shellcheck shell=bash
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # Everything that takes minutes to make and does not depend on the checkout lives here, named by version or content.
