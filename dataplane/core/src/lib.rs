@@ -1,4 +1,17 @@
-//! The words of BirbNest's protocol: keys, versions, entries, the messages of the persist stream, and the
+//! The words of BirbNest's protocol: keys, versions, records, the messages of the persist stream, and the
 //! configuration file. Nothing here does I/O.
 
 pub mod config;
+mod key;
+mod message;
+mod record;
+mod stream;
+mod timestamp;
+mod version;
+
+pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, Partition};
+pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
+pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};
+pub use stream::{CONSUMER, Incarnation, StreamNames};
+pub use timestamp::{TIMESTAMP_LEN, Timestamp};
+pub use version::{Base, Version, VersionOverflow};

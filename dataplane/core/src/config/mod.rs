@@ -232,7 +232,9 @@ fn between(least: u64, most: u64) -> impl Fn(&Period, &()) -> garde::Result {
             return Ok(());
         }
         let (least, most) = (Period::from_millis(least), Period::from_millis(most));
-        Err(garde::Error::new(format!("{period} is not between {least} and {most}")))
+        Err(garde::Error::new(format!(
+            "{period} is not between {least} and {most}"
+        )))
     }
 }
 
@@ -263,7 +265,10 @@ impl Default for StreamConfig {
 
 impl Default for RedisConfig {
     fn default() -> Self {
-        Self { key_prefix: "birb".to_owned(), command_timeout: Period::from_millis(500) }
+        Self {
+            key_prefix: "birb".to_owned(),
+            command_timeout: Period::from_millis(500),
+        }
     }
 }
 
@@ -302,13 +307,20 @@ impl Default for WorkerConfig {
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { size: 500, wait: Period::from_millis(50), adaptive: true }
+        Self {
+            size: 500,
+            wait: Period::from_millis(50),
+            adaptive: true,
+        }
     }
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { max_attempts: 3, backoff: Period::from_millis(200) }
+        Self {
+            max_attempts: 3,
+            backoff: Period::from_millis(200),
+        }
     }
 }
 
@@ -361,7 +373,12 @@ impl Config {
         let parsed = serde_yaml::from_str::<Option<Self>>(text).map(Option::unwrap_or_default);
         let config = match parsed {
             Ok(config) => config,
-            Err(error) => return Err(ConfigError::Malformed { path, message: error.to_string() }),
+            Err(error) => {
+                return Err(ConfigError::Malformed {
+                    path,
+                    message: error.to_string(),
+                });
+            }
         };
         match config.validate() {
             Ok(()) => Ok(config),
@@ -391,17 +408,28 @@ mod tests {
 
     #[test]
     fn a_value_out_of_bounds_names_its_field() {
-        let error = Config::parse("worker: {batch: {size: 0}}", "f").unwrap_err().to_string();
+        let error = Config::parse("worker: {batch: {size: 0}}", "f")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("worker.batch.size"), "{error}");
-        let error = Config::parse("stream: {horizon: 5ms}", "f").unwrap_err().to_string();
-        assert!(error.contains("stream.horizon") && error.contains("1s"), "{error}");
+        let error = Config::parse("stream: {horizon: 5ms}", "f")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("stream.horizon") && error.contains("1s"),
+            "{error}"
+        );
     }
 
     #[test]
     fn an_unknown_field_or_a_wrong_type_names_itself() {
-        let error = Config::parse("worker:\n  batsh: {}", "f").unwrap_err().to_string();
+        let error = Config::parse("worker:\n  batsh: {}", "f")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("batsh"), "{error}");
-        let error = Config::parse("worker:\n  batch:\n    size: many", "f").unwrap_err().to_string();
+        let error = Config::parse("worker:\n  batch:\n    size: many", "f")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("size") || error.contains("many"), "{error}");
     }
 }

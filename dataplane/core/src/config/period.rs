@@ -44,7 +44,10 @@ impl FromStr for Period {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match humantime::parse_duration(text) {
             Ok(duration) => Ok(Self(duration)),
-            Err(source) => Err(InvalidPeriod { text: text.to_owned(), source }),
+            Err(source) => Err(InvalidPeriod {
+                text: text.to_owned(),
+                source,
+            }),
         }
     }
 }
@@ -69,7 +72,9 @@ impl Serialize for Period {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 

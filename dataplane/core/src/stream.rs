@@ -1,0 +1,70 @@
+//! What streams, subjects and consumers are called, and how a stream is told from another of the same name.
+
+use std::fmt;
+
+use crate::{KeyHash, Partition};
+
+/// The durable consumer of each persist stream.
+pub const CONSUMER: &str = "drain";
+
+/// The names that follow from the configured prefix.
+#[derive(Clone, Debug)]
+pub struct StreamNames {
+    prefix: String,
+}
+
+impl StreamNames {
+    /// Names that start with this prefix.
+    pub fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// The persist stream of a partition.
+    pub fn stream(&self, partition: Partition) -> String {
+        format!("{}_persist_{partition}", self.prefix)
+    }
+
+    /// Every subject of that stream, as a wildcard.
+    pub fn subjects(&self, partition: Partition) -> String {
+        format!("{}.persist.{partition}.>", self.prefix)
+    }
+
+    /// The one subject of a key.
+    pub fn subject(&self, partition: Partition, hash: KeyHash) -> String {
+        format!("{}.persist.{partition}.{hash}", self.prefix)
+    }
+}
+
+/// What tells a stream from one recreated, restored or reopened under its name: while it is the same, sequences do not
+/// repeat. Opaque; only compared.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Incarnation(String);
+
+impl Incarnation {
+    /// From the stream's creation time and, where one server holds the only copy, that server's id, which is new with
+    /// every process: a killed server may have lost the tail it had acknowledged.
+    pub fn new(created: &str, server_id: Option<&str>) -> Self {
+        match server_id {
+            Some(server_id) => Self(format!("{created} {server_id}")),
+            None => Self(created.to_owned()),
+        }
+    }
+
+    /// As stored in the fence.
+    pub fn stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text to store.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
