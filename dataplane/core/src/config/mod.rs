@@ -62,7 +62,7 @@ pub struct CacheConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StreamConfig {
-    /// What the names of streams and subjects start with; no two BirbNests on one NATS may share it.
+    /// What the names of streams and subjects start with; no two nests on one NATS may share it.
     #[garde(pattern(r"^[A-Za-z0-9_-]{1,160}$"))]
     pub prefix: String,
     /// Streams that the keys are spread over, by their hash. 1 to 64.
@@ -93,7 +93,7 @@ pub struct StreamConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RedisConfig {
-    /// What every key starts with; no two BirbNests on one Redis may share it.
+    /// What every key starts with; no two nests on one Redis may share it.
     #[garde(length(min = 1, max = 160))]
     pub key_prefix: String,
     /// How long one command may take.
@@ -105,7 +105,7 @@ pub struct RedisConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PostgresConfig {
-    /// The schema that holds the tables; no two BirbNests in one database may share it.
+    /// The schema that holds the tables; no two nests in one database may share it.
     #[garde(pattern(r"^[a-z_][a-z0-9_]{0,62}$"))]
     pub schema: String,
     /// Connections that one process may open. 2 to 100.

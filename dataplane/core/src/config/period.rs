@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A length of time, written as a number and a unit, such as `250ms`, `15s` or `1h 30m`.
+/// A length of time, written as a number and a unit, such as `250ms`, `15s` or `1h30m`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Period(Duration);
 
@@ -53,8 +53,24 @@ impl FromStr for Period {
 }
 
 impl fmt::Display for Period {
+    /// In the form of Go's durations, which the rules of the BirbNest resource (CEL) read, too: no spaces, hours at most.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
+        let seconds = self.0.as_secs();
+        let nanos = u64::from(self.0.subsec_nanos());
+        let parts = [
+            (seconds / 3600, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (nanos / 1_000_000, "ms"),
+            (nanos % 1_000_000, "ns"),
+        ];
+        if self.0.is_zero() {
+            return f.write_str("0s");
+        }
+        for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{count}{unit}")?;
+        }
+        Ok(())
     }
 }
 
@@ -89,10 +105,10 @@ impl schemars::JsonSchema for Period {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        // Narrower than what `FromStr` takes, so that the API server refuses what the binaries would.
+        // Narrower than what `FromStr` takes: what both it and CEL's `duration()` read.
         schemars::json_schema!({
             "type": "string",
-            "pattern": "^[0-9]{1,9}(ms|s|m|h|d)( ?[0-9]{1,9}(ms|s|m|h|d))*$",
+            "pattern": "^([0-9]{1,9}(ms|s|m|h))+$",
             "maxLength": 32,
         })
     }
@@ -104,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_period_reads_and_writes_the_same_text() {
-        for text in ["250ms", "15s", "1h", "1h 30m", "0s"] {
+        for text in ["250ms", "15s", "1h", "1h30m", "720h", "1m500ms", "3ns", "0s"] {
             assert_eq!(text.parse::<Period>().unwrap().to_string(), text);
         }
     }
