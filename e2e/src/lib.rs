@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The harness of BirbNest's end-to-end tests.
+//!
+//! - [`servers`]: real Redis, NATS and PostgreSQL as child processes on loopback.
+//!
+//! The stories themselves are in `tests/`. A harness fails a test by panicking, with what it waited for in the
+//! message: that is why panics, denied elsewhere, are allowed here.
+#![allow(clippy::panic, reason = "a harness fails its test by panicking")]
+#![allow(
+    clippy::missing_panics_doc,
+    reason = "everything here panics when its test has failed"
+)]
+
+pub mod servers;
+pub mod wait;

@@ -1,0 +1,18 @@
+//! Real Redis, NATS and PostgreSQL as child processes on loopback.
+//!
+//! Most tests take the servers that their binary shares (`shared()`), with a database, a stream prefix and a key
+//! prefix of their own; a test that stops or kills a server starts one for itself (`start_new`). All of them end
+//! with the test process, however that ends.
+
+mod keeper;
+mod nats;
+mod place;
+mod postgres;
+mod process;
+mod redis;
+
+pub use nats::NatsServer;
+pub use place::{free_port, fresh_directory, program};
+pub use postgres::{Disk, PostgresServer};
+pub use process::{Process, Recipe};
+pub use redis::RedisServer;

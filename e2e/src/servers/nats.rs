@@ -1,0 +1,124 @@
+//! A real NATS server with JetStream on disk.
+
+use std::{fs, path::Path};
+
+use async_nats::jetstream;
+use tokio::sync::OnceCell;
+
+use super::{
+    place::{free_port, fresh_directory, program, unique},
+    process::{Process, Recipe},
+};
+use crate::wait::eventually;
+
+/// A NATS server on loopback. Its store survives a restart and a kill -9.
+#[derive(Debug)]
+pub struct NatsServer {
+    process: Process,
+    port: u16,
+}
+
+impl NatsServer {
+    /// The one that the tests of this binary share, each with its own stream prefix. Nobody stops it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<NatsServer> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start_new).await
+    }
+
+    /// One of the caller's own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_new() -> Self {
+        let port = free_port();
+        let directory = fresh_directory("nats");
+        let process = Process::new("nats", recipe(port, &directory), &directory);
+        let server = Self { process, port };
+        server.start().await;
+        server
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// A stream prefix that nobody else on this server has.
+    pub fn unique_prefix() -> String {
+        format!("cache_{}", unique())
+    }
+
+    /// Starts it again on the same port and store.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(&self) {
+        self.process.start();
+        eventually("JetStream answers", || async {
+            self.process.assert_running();
+            let client = self.connect().await.map_err(|error| error.to_string())?;
+            jetstream::new(client)
+                .query_account()
+                .await
+                .map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
+    /// Ends it in order.
+    pub async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    /// Kills it; the store stays.
+    pub fn kill9(&self) {
+        self.process.kill9();
+    }
+
+    /// The process, to be frozen.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A connection for looking into it.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn connect(&self) -> Result<async_nats::Client, async_nats::ConnectError> {
+        async_nats::connect(self.url()).await
+    }
+
+    /// `JetStream`, over a connection of its own.
+    ///
+    /// # Panics
+    /// When it cannot be reached.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        match self.connect().await {
+            Ok(client) => jetstream::new(client),
+            Err(error) => panic!("NATS: {error}"),
+        }
+    }
+}
+
+fn recipe(port: u16, directory: &Path) -> Recipe {
+    let configuration = directory.join("nats.conf");
+    if let Err(error) = fs::write(&configuration, settings(port, directory)) {
+        panic!("cannot write {}: {error}", configuration.display());
+    }
+    let program = program("nats-server", "BIRBNEST_NATS_SERVER", &[]);
+    Recipe {
+        program,
+        arguments: vec!["-c".into(), configuration.into()],
+        ..Recipe::default()
+    }
+}
+
+/// Pings as BirbNest asks for; room on paper for the limits of many streams, of which each reserves its own.
+fn settings(port: u16, directory: &Path) -> String {
+    let store = directory.join("store");
+    let store = store.display();
+    format!(
+        "listen: \"127.0.0.1:{port}\"\nserver_name: e2e_{port}\nping_interval: \"2s\"\nping_max: 2\n\
+         jetstream {{ store_dir: \"{store}\", max_file_store: 10TB, max_memory_store: 1GB }}\n"
+    )
+}

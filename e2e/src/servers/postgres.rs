@@ -1,0 +1,220 @@
+//! A real PostgreSQL.
+
+use std::{
+    ffi::OsStr,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::sync::OnceCell;
+
+use super::{
+    place::{free_port, fresh_directory, program, unique},
+    process::{Process, Recipe},
+};
+use crate::wait::eventually;
+
+/// Who runs the server when the tests run as root, and who owns the databases.
+const OWNER: &str = "postgres";
+
+/// A PostgreSQL server on loopback. Its data survive a restart and a kill -9.
+#[derive(Debug)]
+pub struct PostgresServer {
+    process: Process,
+    port: u16,
+}
+
+/// Whether commits wait for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// They do, as in production: for benchmarks.
+    Synced,
+    /// They do not: tests kill processes, not machines.
+    Trusted,
+}
+
+impl PostgresServer {
+    /// The one that the tests of this binary share, each with its own database. Nobody stops it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<PostgresServer> = OnceCell::const_new();
+        SHARED.get_or_init(|| Self::start_new(Disk::Trusted)).await
+    }
+
+    /// One of the caller's own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_new(disk: Disk) -> Self {
+        let port = free_port();
+        let directory = fresh_directory("postgres");
+        let data = initialised(&directory).await;
+        let process = Process::new("postgres", recipe(port, &data, &directory, disk), &directory);
+        let server = Self { process, port };
+        server.start().await;
+        server
+    }
+
+    /// The address of its maintenance database.
+    pub fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    /// Makes a database that nobody else uses and returns its address.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn fresh_database(&self) -> String {
+        let name = format!("test_{}", unique());
+        self.run(&format!("CREATE DATABASE {name}")).await;
+        self.url_of(&name)
+    }
+
+    /// Runs SQL as the superuser in the maintenance database.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn run(&self, sql: &str) {
+        let result = async {
+            let mut connection = PgConnection::connect(&self.url()).await?;
+            connection.execute(sqlx::AssertSqlSafe(sql)).await?;
+            connection.close().await
+        };
+        result
+            .await
+            .unwrap_or_else(|error| panic!("PostgreSQL: {sql}: {error}"));
+    }
+
+    fn url_of(&self, database: &str) -> String {
+        format!("postgres://{OWNER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Starts it again on the same port and data.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(&self) {
+        self.process.start();
+        eventually("PostgreSQL accepts connections", || async {
+            self.process.assert_running();
+            PgConnection::connect(&self.url()).await?.close().await
+        })
+        .await;
+    }
+
+    /// Ends it at once and in order, cutting every connection (SIGINT, its "fast" shutdown).
+    pub async fn stop(&self) {
+        self.process.signal("INT");
+        self.process.until_ended().await;
+    }
+
+    /// Kills it (SIGKILL to the postmaster; its children notice and end too).
+    pub fn kill9(&self) {
+        self.process.kill9();
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+fn recipe(port: u16, data: &Path, sockets: &Path, disk: Disk) -> Recipe {
+    let sync = if disk == Disk::Synced {
+        "fsync=on"
+    } else {
+        "fsync=off"
+    };
+    let port = port.to_string();
+    let sockets = format!("unix_socket_directories={}", sockets.display());
+    let text: [&str; 11] = [
+        "-p",
+        &port,
+        "-h",
+        "127.0.0.1",
+        "-c",
+        sync,
+        "-c",
+        &sockets,
+        "-c",
+        "max_connections=300",
+        "-D",
+    ];
+    let arguments = text.iter().map(Into::into).chain([data.into()]).collect();
+    Recipe {
+        program: tool("postgres"),
+        arguments,
+        user: Some(OWNER),
+        ..Recipe::default()
+    }
+}
+
+/// A copy of a data directory that `initdb` made once for this process.
+async fn initialised(directory: &Path) -> PathBuf {
+    static TEMPLATE: OnceCell<PathBuf> = OnceCell::const_new();
+    let template = TEMPLATE.get_or_init(initialise).await;
+    own(directory);
+    let data = directory.join("data");
+    run_to_end("cp", [OsStr::new("-a"), template.as_os_str(), data.as_os_str()]).await;
+    data
+}
+
+async fn initialise() -> PathBuf {
+    let directory = fresh_directory("postgres-template");
+    own(&directory);
+    let data = directory.join("data");
+    let recipe = Recipe {
+        program: tool("initdb"),
+        arguments: [
+            "--no-sync",
+            "--no-locale",
+            "--encoding=UTF8",
+            "--auth=trust",
+            "--username",
+            OWNER,
+            "-D",
+        ]
+        .iter()
+        .map(Into::into)
+        .chain([data.clone().into()])
+        .collect(),
+        user: Some(OWNER),
+        ..Recipe::default()
+    };
+    let process = Process::new("initdb", recipe, &directory);
+    process.start();
+    let status = process.until_ended().await;
+    assert!(status.success(), "initdb ended with {status}:\n{}", process.log());
+    data
+}
+
+/// Gives the directory to the server's user; nothing to do when the tests are not root.
+fn own(directory: &Path) {
+    let id = |flag: &str| {
+        let output = Command::new("id")
+            .args([flag, OWNER])
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        String::from_utf8(output.stdout).ok()?.trim().parse::<u32>().ok()
+    };
+    let changed = chown(directory, id("-u"), id("-g"));
+    drop(changed); // Without the right to do it we run the server as ourselves, and own the directory already.
+}
+
+fn tool(name: &str) -> PathBuf {
+    let variable = format!("BIRBNEST_{}", name.to_uppercase());
+    program(name, &variable, &["/usr/lib/postgresql/15/bin"])
+}
+
+async fn run_to_end<const N: usize>(program: &str, arguments: [&OsStr; N]) {
+    let status = tokio::process::Command::new(program)
+        .args(arguments)
+        .status()
+        .await;
+    assert!(
+        status.as_ref().is_ok_and(std::process::ExitStatus::success),
+        "{program} ended with {status:?}"
+    );
+}

@@ -1,0 +1,205 @@
+//! A child process with a log file, which a story can stop, kill, freeze and start again.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::keeper;
+use crate::wait::eventually_within;
+
+/// What to run.
+#[derive(Clone, Debug, Default)]
+pub struct Recipe {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// Variables on top of this process' own.
+    pub environment: Vec<(String, String)>,
+    /// The user to run as when this process is root; PostgreSQL refuses to be root.
+    pub user: Option<&'static str>,
+}
+
+/// A child process. It is killed when it is dropped or when this process ends.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    recipe: Recipe,
+    log: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+/// How long a process may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(30);
+
+impl Process {
+    /// A process that is not running yet. Its standard output and error are appended to a log file in `directory`.
+    pub fn new(name: &str, recipe: Recipe, directory: &Path) -> Self {
+        let log = directory.join(format!("{name}.log"));
+        Self {
+            name: name.to_owned(),
+            recipe,
+            log,
+            child: Mutex::new(None),
+        }
+    }
+
+    /// Starts it; whether it is ready is for the caller to find out.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn start(&self) {
+        match keeper::spawn(self.command()) {
+            Ok(child) => *self.child() = Some(child),
+            Err(error) => panic!("cannot start {}: {error}", self.recipe.program.display()),
+        }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(user) = self.recipe.user.filter(|_| runs_as_root()) {
+            command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+        }
+        command
+            .arg("--")
+            .arg(&self.recipe.program)
+            .args(&self.recipe.arguments);
+        command.envs(self.recipe.environment.iter().cloned());
+        command
+            .stdin(Stdio::null())
+            .stdout(self.open_log())
+            .stderr(self.open_log());
+        command
+    }
+
+    fn open_log(&self) -> File {
+        let file = OpenOptions::new().create(true).append(true).open(&self.log);
+        file.unwrap_or_else(|error| panic!("cannot write {}: {error}", self.log.display()))
+    }
+
+    /// The child's process id, when it was started and not yet found to have ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child().as_ref().map(Child::id)
+    }
+
+    /// How the process ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.child()
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// When it has not ended within 30 s.
+    pub async fn stop(&self) -> ExitStatus {
+        self.terminate();
+        self.until_ended().await
+    }
+
+    /// Asks it to end (SIGTERM) without waiting.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it has not ended within 30 s.
+    pub async fn until_ended(&self) -> ExitStatus {
+        let status = eventually_within(GRACE, &format!("{} ends", self.name), || async {
+            self.ended().ok_or("it is still running")
+        })
+        .await;
+        *self.child() = None;
+        status
+    }
+
+    /// Kills it (SIGKILL): it gets no chance to tidy up.
+    pub fn kill9(&self) {
+        if let Some(mut child) = self.child().take() {
+            // It may have ended by itself; either way it is gone and reaped afterwards.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops its clock (SIGSTOP): connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets a frozen process go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// Sends a signal by name, such as `HUP`.
+    ///
+    /// # Panics
+    /// When the process is not running.
+    pub fn signal(&self, signal: &str) {
+        let Some(id) = self.id() else {
+            panic!("{} is not running", self.name)
+        };
+        let sent = Command::new("kill")
+            .args(["-s", signal, &id.to_string()])
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "cannot send SIG{signal} to {}",
+            self.name
+        );
+    }
+
+    /// What it wrote so far, over all its starts.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Its name, as in the log file's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// For `eventually`: an error when it has ended, so that nobody waits for a dead process.
+    ///
+    /// # Panics
+    /// When it has ended; the message holds the end of its log.
+    pub fn assert_running(&self) {
+        if let Some(status) = self.ended() {
+            panic!("{} ended with {status}:\n{}", self.name, tail(&self.log(), 4_000));
+        }
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+/// The last `bytes` of a text, from the start of a line where possible.
+pub(crate) fn tail(text: &str, bytes: usize) -> &str {
+    let start = text.len().saturating_sub(bytes);
+    let start = (start..text.len())
+        .find(|&i| text.is_char_boundary(i))
+        .unwrap_or(0);
+    &text[start..]
+}
+
+fn runs_as_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|this| this.uid() == 0)
+}

@@ -1,0 +1,123 @@
+//! A real Redis.
+
+use std::path::PathBuf;
+
+use tokio::sync::OnceCell;
+
+use super::{
+    place::{free_port, fresh_directory, program},
+    process::{Process, Recipe},
+};
+use crate::wait::eventually;
+
+/// A Redis server on loopback that keeps nothing over a restart.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    port: u16,
+}
+
+impl RedisServer {
+    /// The one that the tests of this binary share, each with its own key prefix. Nobody stops or flushes it.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<RedisServer> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start_new).await
+    }
+
+    /// One of the caller's own.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_new() -> Self {
+        let port = free_port();
+        let directory = fresh_directory("redis");
+        let process = Process::new("redis", recipe(port, &directory), &directory);
+        let server = Self { process, port };
+        server.start().await;
+        server
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts it again, empty, on the same port.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(&self) {
+        self.process.start();
+        eventually("Redis answers a PING", || async {
+            self.process.assert_running();
+            redis::cmd("PING")
+                .query_async::<String>(&mut self.connect().await?)
+                .await
+        })
+        .await;
+    }
+
+    /// Ends it, as a restart would.
+    pub async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    /// Forgets everything (`FLUSHALL`).
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn flush(&self) {
+        let mut connection = self
+            .connect()
+            .await
+            .unwrap_or_else(|error| panic!("Redis: {error}"));
+        let flushed = redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await;
+        flushed.unwrap_or_else(|error| panic!("Redis: {error}"));
+    }
+
+    /// The process, to be killed or frozen.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A connection for looking into it.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        redis::Client::open(self.url())?
+            .get_multiplexed_async_connection()
+            .await
+    }
+}
+
+fn recipe(port: u16, directory: &PathBuf) -> Recipe {
+    let port = port.to_string();
+    let arguments = [
+        "--port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+    ];
+    let arguments = arguments
+        .iter()
+        .map(Into::into)
+        .chain([directory.into()])
+        .collect();
+    let program = program("redis-server", "BIRBNEST_REDIS_SERVER", &[]);
+    Recipe {
+        program,
+        arguments,
+        ..Recipe::default()
+    }
+}
