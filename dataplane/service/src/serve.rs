@@ -94,6 +94,9 @@ async fn drain(connections: GracefulShutdown, grace: Duration) -> Drained {
     if timeout(grace, connections.shutdown()).await.is_ok() {
         return Drained::Fully;
     }
-    tracing::warn!(open_at_shutdown = open, "the grace period ended before all requests did");
+    tracing::warn!(
+        open_at_shutdown = open,
+        "the grace period ended before all requests did"
+    );
     Drained::Cut(open)
 }

@@ -1,4 +1,5 @@
 //! The probes and the server, seen by a client.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +17,11 @@ struct House {
 }
 
 impl House {
-    async fn open(routes: Router, registry: Registry, grace: Duration) -> Self {
+    async fn open(extra: Router, registry: Registry, grace: Duration) -> Self {
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let shutdown = Shutdown::new();
         let health = Health::new("birbnest-test", shutdown.clone());
-        let router = routes.merge(probes_router(health.clone(), registry));
+        let router = extra.merge(probes_router(health.clone(), registry));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let fired = shutdown.clone();
@@ -99,9 +100,9 @@ async fn a_silent_loop_fails_the_liveness_probe() {
 /// A route that answers only when told to.
 fn slow_route() -> (Router, Arc<Notify>, Arc<Notify>) {
     let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (seen, wait) = (entered.clone(), release.clone());
+    let (started, wait) = (entered.clone(), release.clone());
     let answer = move || async move {
-        seen.notify_one();
+        started.notify_one();
         wait.notified().await;
         "done"
     };
