@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The BirbNest resource: `birbnest.dev/v1alpha1`.
+//!
+//! These types are the schema: field descriptions are what `kubectl explain` prints, bounds and rules are what the API
+//! server enforces. Values that a process reads have the defaults and bounds of [`birbnest_core::config`]; a test holds
+//! the two together.
+
+mod api;
+mod backends;
+mod cache;
+mod manifest;
+mod nest;
+mod pod;
+mod resources;
+mod rules;
+mod status;
+mod worker;
+
+pub use api::{ApiAutoscalingSpec, ApiSpec};
+pub use backends::{
+    ManagedRedisSpec, ManagedStoreSpec, NatsSpec, PostgresSpec, RedisSpec, SecretKeyRef, StreamSpec,
+    UrlSource,
+};
+pub use cache::CacheSpec;
+pub use manifest::{definition, manifest};
+pub use nest::{BirbNest, BirbNestSpec, DeletionPolicy, LogSpec};
+pub use pod::{ImagePullPolicy, PodSpec};
+pub use resources::ResourcesSpec;
+pub use status::{ApiStatus, BirbNestStatus, PersistedThrough, QueueStatus, WorkersStatus};
+pub use worker::{BatchSpec, RetrySpec, WorkerAutoscalingSpec, WorkerSpec};

@@ -1,0 +1,33 @@
+use birbnest_core::config::{CacheConfig, Period};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rules;
+
+/// What an entry may be and how long copies live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CacheSpec {
+    /// How long Redis keeps a copy of an entry that PostgreSQL still has. 1s to 720h. An entry itself lives until it is
+    /// deleted or its own ttl ends.
+    #[schemars(extend("x-kubernetes-validations" = rules::between("spec.cache.defaultTtl", "1s", "720h")))]
+    pub default_ttl: Period,
+    /// How long Redis remembers that a key has no entry. 100ms to 1h.
+    #[schemars(extend("x-kubernetes-validations" = rules::between("spec.cache.negativeTtl", "100ms", "1h")))]
+    pub negative_ttl: Period,
+    /// Longest value that is accepted, in bytes of JSON text. 1 to 8388608 (8 MiB). More than about 1000000 needs
+    /// max_payload raised on a NATS server of your own.
+    #[schemars(range(min = 1, max = 8 << 20))]
+    pub max_value_bytes: i32,
+}
+
+impl Default for CacheSpec {
+    fn default() -> Self {
+        let config = CacheConfig::default();
+        Self {
+            default_ttl: config.default_ttl,
+            negative_ttl: config.negative_ttl,
+            max_value_bytes: 1_000_000,
+        }
+    }
+}

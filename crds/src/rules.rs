@@ -1,0 +1,40 @@
+//! Schema fragments that several fields share.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+/// The rule that a period, written as Go and CEL read it, lies between two others.
+pub(crate) fn between(field: &str, least: &str, most: &str) -> Value {
+    json!([{
+        "rule": format!("duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"),
+        "message": format!("{field} must be between {least} and {most}"),
+    }])
+}
+
+/// A rule and the sentence that the user reads when it is broken.
+pub(crate) fn rule(rule: &str, message: &str) -> Value {
+    json!({ "rule": rule, "message": message })
+}
+
+/// A quantity such as `500m` or `1Gi`, without the pages of grammar that its own schema carries.
+pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": QUANTITY,
+    })
+}
+
+/// Quantities by the name of the resource.
+pub(crate) fn quantities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 16,
+        "additionalProperties": {
+            "x-kubernetes-int-or-string": true,
+                "pattern": QUANTITY,
+        },
+    })
+}
+
+/// What Kubernetes itself uses in the schemas that controller-gen writes.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
