@@ -1,0 +1,340 @@
+//! Creates, compares and repairs the persist streams and their consumers.
+//!
+//! Whatever can be changed in place is set back; what cannot be, or belongs to somebody else, is reported and never
+//! recreated: a recreated stream has lost the writes that only it held.
+
+mod wanted;
+
+use async_nats::jetstream::{
+    self, Context, ErrorCode,
+    consumer::{self, Config as ConsumerConfig},
+    context::RequestError,
+    response::Response,
+    stream::{self, Config as StreamSettings},
+};
+use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+pub use wanted::OWNER_KEY;
+use wanted::Obstacle;
+
+/// What was found and done for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioned {
+    /// The stream.
+    pub stream: String,
+    /// What was done to the stream.
+    pub stream_change: Change,
+    /// What was done to its consumer.
+    pub consumer_change: Change,
+}
+
+/// What was done to a stream or consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was as it should be.
+    None,
+    /// It did not exist.
+    Created,
+    /// It had been changed, and was set back.
+    Repaired,
+}
+
+/// Figures of one partition: what scaling and status are computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// The partition.
+    pub partition: Partition,
+    /// Messages not delivered yet.
+    pub pending: u64,
+    /// Messages delivered and not acknowledged.
+    pub ack_pending: u64,
+    /// Messages that were delivered more than once and are not acknowledged yet.
+    pub redelivered: u64,
+    /// Highest sequence below which everything is acknowledged.
+    pub ack_floor: u64,
+    /// Sequence of the last message that the stream took.
+    pub last_sequence: u64,
+    /// Whether stream or consumer differ from what the configuration prescribes.
+    pub drifted: bool,
+}
+
+/// Why the streams are not as they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// JetStream did not answer. Trying again helps.
+    #[error("JetStream did not answer about the stream {stream}: {source}")]
+    Unreachable {
+        /// The stream that was asked for.
+        stream: String,
+        /// What the client said.
+        source: RequestError,
+    },
+    /// JetStream refused to create or change it.
+    #[error("JetStream refused the stream {stream}: {source}{}", hint(source))]
+    Refused {
+        /// The stream.
+        stream: String,
+        /// What the server said.
+        source: jetstream::Error,
+    },
+    /// A stream of that name belongs to somebody else.
+    #[error(
+        "the stream {stream} is not BirbNest's: {evidence}; rename or delete that stream, or choose another NATS account"
+    )]
+    Foreign {
+        /// The stream.
+        stream: String,
+        /// By what one sees it.
+        evidence: String,
+    },
+    /// It is ours, and differs in something that cannot be changed in place.
+    #[error(
+        "the {what} cannot be set right in place: {difference}; it is not recreated, since that would lose what only it \
+         holds: once the queue is drained, delete it, and it is created anew"
+    )]
+    Fixed {
+        /// Stream or consumer, with its name.
+        what: String,
+        /// What differs.
+        difference: String,
+    },
+}
+
+impl ProvisionError {
+    /// Whether the cause is that nobody answered, so that trying again helps.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            // 503: no leader at the moment, JetStream starting.
+            Self::Refused { source, .. } => source.code() == 503,
+            Self::Foreign { .. } | Self::Fixed { .. } => false,
+        }
+    }
+
+    /// A stable name for conditions and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "NatsUnreachable",
+            Self::Refused { source, .. } if source.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP => {
+                "ForeignStream"
+            }
+            Self::Refused { .. } => "StreamRefused",
+            Self::Foreign { .. } => "ForeignStream",
+            Self::Fixed { .. } => "StreamNotChangeable",
+        }
+    }
+}
+
+fn hint(error: &jetstream::Error) -> &'static str {
+    match error.error_code() {
+        ErrorCode::STREAM_SUBJECT_OVERLAP => {
+            "; another stream stores these subjects: change its subjects or delete it"
+        }
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => {
+            "; set nats.stream.replicas to 1 or run NATS as a cluster of at least that many servers"
+        }
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES => {
+            "; raise JetStream's max_file_store or lower nats.stream.maxBytes"
+        }
+        _ => "",
+    }
+}
+
+/// Creates what is missing and repairs what was changed, for every partition; safe to call at any time.
+///
+/// # Errors
+/// The first partition that could not be brought into shape; the ones before it are done.
+pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provisioned>, ProvisionError> {
+    let mut done = Vec::with_capacity(usize::from(config.partitions));
+    for partition in (0..config.partitions).map(Partition) {
+        let stream = StreamNames::new(&config.prefix).stream(partition);
+        let stream_change = ensure_stream(js, &stream, config, partition).await?;
+        let consumer_change = ensure_consumer(js, &stream).await?;
+        done.push(Provisioned {
+            stream,
+            stream_change,
+            consumer_change,
+        });
+    }
+    Ok(done)
+}
+
+/// Asks stream and consumer of every partition for their figures.
+///
+/// # Errors
+/// When one of them is missing or does not answer: figures of some partitions only would mislead.
+pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>, ProvisionError> {
+    let mut figures = Vec::with_capacity(usize::from(config.partitions));
+    for partition in (0..config.partitions).map(Partition) {
+        let name = StreamNames::new(&config.prefix).stream(partition);
+        let stream = found(stream_info(js, &name).await?, &name)?;
+        let consumer = found(consumer_info(js, &name).await?, &name)?;
+        let stream_fits =
+            wanted::repaired_stream(&stream.config, config, partition).as_ref() == Ok(&stream.config);
+        let consumer_fits = wanted::repaired_drain(&consumer.config).as_ref() == Ok(&consumer.config);
+        figures.push(Figures {
+            partition,
+            pending: consumer.num_pending,
+            ack_pending: consumer.num_ack_pending as u64,
+            redelivered: consumer.num_redelivered as u64,
+            ack_floor: consumer.ack_floor.stream_sequence,
+            last_sequence: stream.state.last_sequence,
+            drifted: !(stream_fits && consumer_fits),
+        });
+    }
+    Ok(figures)
+}
+
+/// Deletes the streams of every partition that bear our mark; one that is gone already counts as deleted.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), ProvisionError> {
+    for partition in (0..config.partitions).map(Partition) {
+        let stream = StreamNames::new(&config.prefix).stream(partition);
+        let Ok(info) = stream_info(js, &stream).await? else {
+            continue;
+        };
+        if info.config.metadata.get(OWNER_KEY) != Some(&config.prefix) {
+            continue;
+        }
+        match call::<_, stream::DeleteStatus>(js, &stream, &format!("STREAM.DELETE.{stream}"), &json!({}))
+            .await?
+        {
+            Ok(_) => {}
+            Err(gone) if gone.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+            Err(source) => return Err(ProvisionError::Refused { stream, source }),
+        }
+    }
+    Ok(())
+}
+
+async fn ensure_stream(
+    js: &Context,
+    name: &str,
+    config: &StreamConfig,
+    partition: Partition,
+) -> Result<Change, ProvisionError> {
+    let existing = match stream_info(js, name).await? {
+        Ok(info) => info.config,
+        Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            put_stream(js, "CREATE", &wanted::stream(config, partition)).await?;
+            return Ok(Change::Created);
+        }
+        Err(source) => {
+            return Err(ProvisionError::Refused {
+                stream: name.to_owned(),
+                source,
+            });
+        }
+    };
+    let repaired = wanted::repaired_stream(&existing, config, partition)
+        .map_err(|obstacle| obstruct(obstacle, name, format!("stream {name}")))?;
+    if repaired == existing {
+        return Ok(Change::None);
+    }
+    put_stream(js, "UPDATE", &repaired).await?;
+    Ok(Change::Repaired)
+}
+
+async fn put_stream(js: &Context, verb: &str, settings: &StreamSettings) -> Result<(), ProvisionError> {
+    let name = &settings.name;
+    let answer = call::<_, stream::Info>(js, name, &format!("STREAM.{verb}.{name}"), settings).await?;
+    found(answer, name).map(|_| ())
+}
+
+async fn ensure_consumer(js: &Context, stream: &str) -> Result<Change, ProvisionError> {
+    let existing = match consumer_info(js, stream).await? {
+        Ok(info) => info.config,
+        Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+            put_consumer(js, stream, "create", &wanted::drain()).await?;
+            return Ok(Change::Created);
+        }
+        Err(source) => {
+            return Err(ProvisionError::Refused {
+                stream: stream.to_owned(),
+                source,
+            });
+        }
+    };
+    let repaired = wanted::repaired_drain(&existing).map_err(|obstacle| {
+        obstruct(
+            obstacle,
+            stream,
+            format!("consumer {CONSUMER} of the stream {stream}"),
+        )
+    })?;
+    if repaired == existing {
+        return Ok(Change::None);
+    }
+    put_consumer(js, stream, "update", &repaired).await?;
+    Ok(Change::Repaired)
+}
+
+async fn put_consumer(
+    js: &Context,
+    stream: &str,
+    action: &str,
+    settings: &ConsumerConfig,
+) -> Result<(), ProvisionError> {
+    let order = json!({"stream_name": stream, "config": settings, "action": action});
+    let subject = format!("CONSUMER.CREATE.{stream}.{CONSUMER}");
+    let answer = call::<_, consumer::Info>(js, stream, &subject, &order).await?;
+    found(answer, stream).map(|_| ())
+}
+
+fn obstruct(obstacle: Obstacle, stream: &str, what: String) -> ProvisionError {
+    match obstacle {
+        Obstacle::Foreign(evidence) => ProvisionError::Foreign {
+            stream: stream.to_owned(),
+            evidence,
+        },
+        Obstacle::Fixed(difference) => ProvisionError::Fixed { what, difference },
+    }
+}
+
+fn found<T>(answer: Result<T, jetstream::Error>, stream: &str) -> Result<T, ProvisionError> {
+    answer.map_err(|source| ProvisionError::Refused {
+        stream: stream.to_owned(),
+        source,
+    })
+}
+
+async fn stream_info(
+    js: &Context,
+    stream: &str,
+) -> Result<Result<stream::Info, jetstream::Error>, ProvisionError> {
+    call(js, stream, &format!("STREAM.INFO.{stream}"), &json!({})).await
+}
+
+async fn consumer_info(
+    js: &Context,
+    stream: &str,
+) -> Result<Result<consumer::Info, jetstream::Error>, ProvisionError> {
+    call(
+        js,
+        stream,
+        &format!("CONSUMER.INFO.{stream}.{CONSUMER}"),
+        &json!({}),
+    )
+    .await
+}
+
+/// One request to JetStream's API: the outer error is that nobody answered, the inner one what the server said.
+async fn call<Q: Serialize, A: DeserializeOwned>(
+    js: &Context,
+    stream: &str,
+    subject: &str,
+    order: &Q,
+) -> Result<Result<A, jetstream::Error>, ProvisionError> {
+    match js.request(subject.to_owned(), order).await {
+        Ok(Response::Ok(answer)) => Ok(Ok(answer)),
+        Ok(Response::Err { error }) => Ok(Err(error)),
+        Err(source) => Err(ProvisionError::Unreachable {
+            stream: stream.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,262 @@
+//! What a persist stream and its consumer must look like, and what may be changed in one that exists. Pure.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
+    stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
+};
+use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
+
+/// Metadata key that says whose stream it is; its value is the prefix.
+pub const OWNER_KEY: &str = "birbnest.dev/prefix";
+
+/// Deduplication by `Nats-Msg-Id` within this time.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// How long a worker may hold a message before it is delivered again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// Messages in the hands of all workers of a partition: four full batches (1,000) for each of five workers. Below that
+/// a worker that holds its acknowledgements back would starve the others.
+const MAX_ACK_PENDING: i64 = 20_000;
+
+/// Why an existing stream or consumer is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// It belongs to somebody else; the text says by what one sees that.
+    Foreign(String),
+    /// It is ours, but differs in something that JetStream cannot change in place.
+    Fixed(String),
+}
+
+/// The persist stream of a partition as the configuration wants it.
+pub(super) fn stream(config: &StreamConfig, partition: Partition) -> stream::Config {
+    let names = StreamNames::new(&config.prefix);
+    let mut wanted = stream::Config {
+        name: names.stream(partition),
+        ..Default::default()
+    };
+    prescribe_stream(&mut wanted, config, partition);
+    wanted
+}
+
+/// An existing stream's configuration with everything set that BirbNest prescribes and JetStream can change; whatever
+/// else an administrator chose (placement, compression, description) stays.
+pub(super) fn repaired_stream(
+    found: &stream::Config,
+    config: &StreamConfig,
+    partition: Partition,
+) -> Result<stream::Config, Obstacle> {
+    let wanted = stream(config, partition);
+    if let Some(obstacle) = stream_obstacle(found, &wanted, &config.prefix) {
+        return Err(obstacle);
+    }
+    let mut repaired = found.clone();
+    prescribe_stream(&mut repaired, config, partition);
+    Ok(repaired)
+}
+
+fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, partition: Partition) {
+    let partitions = u64::from(config.partitions.max(1));
+    target.subjects = vec![StreamNames::new(&config.prefix).subjects(partition)];
+    target.storage = StorageType::File;
+    target.retention = RetentionPolicy::Limits;
+    // A full stream refuses, it never drops what was acknowledged.
+    target.discard = DiscardPolicy::New;
+    target.discard_new_per_subject = false;
+    target.max_messages_per_subject = 1;
+    target.max_messages = share(config.max_messages, partitions);
+    target.max_bytes = share(config.max_bytes, partitions);
+    target.max_message_size = -1;
+    target.max_age = Duration::ZERO;
+    target.num_replicas = usize::from(config.replicas);
+    // Followers answer direct gets too, and lag: only a single copy may answer them.
+    target.allow_direct = config.replicas == 1;
+    target.mirror_direct = false;
+    target.duplicate_window = DUPLICATE_WINDOW;
+    target.no_ack = false;
+    target.subject_transform = None;
+    target.republish = None;
+    target
+        .metadata
+        .insert(OWNER_KEY.to_owned(), config.prefix.clone());
+}
+
+/// A partition's share of a limit over all partitions, rounded up.
+fn share(total: u64, partitions: u64) -> i64 {
+    i64::try_from(total.div_ceil(partitions)).unwrap_or(i64::MAX)
+}
+
+fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str) -> Option<Obstacle> {
+    match found.metadata.get(OWNER_KEY) {
+        Some(owner) if owner != prefix => {
+            return Some(Obstacle::Foreign(format!(
+                "its metadata names {owner:?} as its owner"
+            )));
+        }
+        // Without our mark only a stream that holds exactly our subjects is taken over.
+        None if found.subjects != wanted.subjects => {
+            return Some(Obstacle::Foreign(format!(
+                "it stores the subjects {:?}",
+                found.subjects
+            )));
+        }
+        _ => {}
+    }
+    let fixed = [
+        (found.storage != wanted.storage, "its storage is memory, not file"),
+        (
+            found.retention != wanted.retention,
+            "its retention is not limits, so messages vanish when they are acknowledged",
+        ),
+        (found.sealed, "it is sealed"),
+        (found.deny_purge, "it denies purges, without which it only grows"),
+        (found.mirror.is_some(), "it mirrors another stream"),
+        (found.sources.is_some(), "it copies from other streams"),
+        (
+            found.persist_mode == Some(PersistenceMode::Async),
+            "its persist mode is async: it acknowledges what is not stored",
+        ),
+    ];
+    let reason = fixed
+        .into_iter()
+        .find_map(|(differs, reason)| differs.then_some(reason))?;
+    Some(Obstacle::Fixed(reason.to_owned()))
+}
+
+/// The consumer that workers share.
+pub(super) fn drain() -> consumer::Config {
+    let mut wanted = consumer::Config {
+        durable_name: Some(CONSUMER.to_owned()),
+        name: Some(CONSUMER.to_owned()),
+        ..Default::default()
+    };
+    prescribe_drain(&mut wanted);
+    wanted
+}
+
+/// An existing consumer's configuration with everything set that BirbNest prescribes and JetStream can change.
+pub(super) fn repaired_drain(found: &consumer::Config) -> Result<consumer::Config, Obstacle> {
+    let fixed = [
+        (found.deliver_subject.is_some(), "it is a push consumer"),
+        (
+            found.ack_policy != AckPolicy::Explicit,
+            "its acknowledgement policy is not explicit",
+        ),
+        (
+            found.deliver_policy != DeliverPolicy::All,
+            "it does not deliver all messages, so some would never reach PostgreSQL",
+        ),
+        (
+            found.replay_policy != ReplayPolicy::Instant,
+            "it replays at the original pace",
+        ),
+    ];
+    if let Some(reason) = fixed
+        .into_iter()
+        .find_map(|(differs, reason)| differs.then_some(reason))
+    {
+        return Err(Obstacle::Fixed(reason.to_owned()));
+    }
+    let mut repaired = found.clone();
+    prescribe_drain(&mut repaired);
+    Ok(repaired)
+}
+
+fn prescribe_drain(target: &mut consumer::Config) {
+    target.ack_policy = AckPolicy::Explicit;
+    target.deliver_policy = DeliverPolicy::All;
+    target.replay_policy = ReplayPolicy::Instant;
+    target.ack_wait = ACK_WAIT;
+    // Poison is the worker's business: the server never gives a message up.
+    target.max_deliver = -1;
+    target.max_ack_pending = MAX_ACK_PENDING;
+    target.filter_subject = String::new();
+    target.filter_subjects = Vec::new();
+    target.headers_only = false;
+    target.inactive_threshold = Duration::ZERO;
+    target.backoff = Vec::new();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> StreamConfig {
+        StreamConfig {
+            partitions: 3,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn limits_are_shared_among_the_partitions_rounded_up() {
+        let wanted = stream(&config(), Partition(1));
+        assert_eq!(wanted.max_messages, 333_334);
+        assert_eq!(wanted.max_bytes, 357_913_942);
+        assert_eq!(wanted.subjects, ["cache.persist.1.>"]);
+    }
+
+    #[test]
+    fn only_a_single_copy_answers_direct_gets() {
+        assert!(stream(&config(), Partition(0)).allow_direct);
+        let replicated = StreamConfig {
+            replicas: 3,
+            ..config()
+        };
+        assert!(!stream(&replicated, Partition(0)).allow_direct);
+    }
+
+    #[test]
+    fn a_limit_changed_by_hand_is_set_back_and_a_description_stays() {
+        let wanted = stream(&config(), Partition(0));
+        let mut found = wanted.clone();
+        found.max_messages = 5;
+        found.discard = DiscardPolicy::Old;
+        found.description = Some("ours".to_owned());
+        found.metadata.insert("_nats.ver".to_owned(), "2.15.0".to_owned());
+        let repaired = repaired_stream(&found, &config(), Partition(0)).unwrap();
+        assert_eq!(repaired.max_messages, wanted.max_messages);
+        assert_eq!(repaired.discard, DiscardPolicy::New);
+        assert_eq!(repaired.description, found.description);
+        assert_eq!(repaired.metadata.len(), 2);
+        assert_eq!(
+            repaired_stream(&repaired, &config(), Partition(0)).unwrap(),
+            repaired
+        );
+    }
+
+    #[test]
+    fn a_stream_of_somebody_else_is_left_alone() {
+        let mut found = stream(&config(), Partition(0));
+        found.metadata.insert(OWNER_KEY.to_owned(), "other".to_owned());
+        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        assert!(matches!(refused, Obstacle::Foreign(_)));
+
+        found.metadata.clear();
+        assert!(repaired_stream(&found, &config(), Partition(0)).is_ok());
+        found.subjects = vec!["orders.>".to_owned()];
+        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        assert_eq!(
+            refused,
+            Obstacle::Foreign(r#"it stores the subjects ["orders.>"]"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_changed_in_place_is_named() {
+        let mut found = stream(&config(), Partition(0));
+        found.retention = RetentionPolicy::WorkQueue;
+        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        assert!(
+            matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
+            "{refused:?}"
+        );
+        let mut found = drain();
+        found.deliver_policy = DeliverPolicy::New;
+        let refused = repaired_drain(&found).unwrap_err();
+        assert!(
+            matches!(&refused, Obstacle::Fixed(why) if why.contains("deliver all")),
+            "{refused:?}"
+        );
+    }
+}
