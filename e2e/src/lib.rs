@@ -1,6 +1,9 @@
 //! The harness of BirbNest's end-to-end tests.
 //!
 //! - [`servers`]: real Redis, NATS and PostgreSQL as child processes on loopback.
+//! - [`house`]: a whole BirbNest on loopback, as the real binaries.
+//! - [`client`], [`load`], [`table`], [`ledger`]: who writes, what PostgreSQL holds, and whether promises were kept.
+//! - [`wait`]: conditions with a deadline.
 //!
 //! The stories themselves are in `tests/`. A harness fails a test by panicking, with what it waited for in the
 //! message: that is why panics, denied elsewhere, are allowed here.
@@ -10,5 +13,10 @@
     reason = "everything here panics when its test has failed"
 )]
 
+pub mod client;
+pub mod house;
+pub mod ledger;
+pub mod load;
 pub mod servers;
+pub mod table;
 pub mod wait;

@@ -164,6 +164,11 @@ impl Process {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Prints the end of its log, for the reader of a failed test.
+    pub fn print_log(&self) {
+        eprintln!("---- {} ----\n{}", self.name, tail(&self.log(), 6_000));
+    }
+
     /// Its name, as in the log file's.
     pub fn name(&self) -> &str {
         &self.name
@@ -191,7 +196,7 @@ impl Drop for Process {
 }
 
 /// The last `bytes` of a text, from the start of a line where possible.
-pub(crate) fn tail(text: &str, bytes: usize) -> &str {
+fn tail(text: &str, bytes: usize) -> &str {
     let start = text.len().saturating_sub(bytes);
     let start = (start..text.len())
         .find(|&i| text.is_char_boundary(i))

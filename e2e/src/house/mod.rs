@@ -1,0 +1,120 @@
+//! A whole BirbNest on loopback: its own servers, migrated, with APIs and workers as the real binaries.
+
+mod binaries;
+mod member;
+mod plan;
+
+use std::time::Duration;
+
+use birbnest_core::config::Config;
+use serde_json::Value;
+
+pub use binaries::{Binary, migrate};
+pub use member::Member;
+pub use plan::Plan;
+
+use crate::{
+    client::{Answer, ApiClient},
+    ledger::Ledger,
+    servers::{NatsServer, PostgresServer, RedisServer},
+    table::{Row, Table},
+    wait::eventually_within,
+};
+
+/// A BirbNest on loopback. When its test fails, the logs of everybody in it are printed.
+#[derive(Debug)]
+pub struct House {
+    /// Its Redis.
+    pub redis: RedisServer,
+    /// Its NATS.
+    pub nats: NatsServer,
+    /// Its PostgreSQL.
+    pub postgres: PostgresServer,
+    /// Its API processes.
+    pub apis: Vec<Member>,
+    /// Its workers.
+    pub workers: Vec<Member>,
+    /// What its processes are told, apart from where to listen.
+    pub config: Config,
+    /// Its table of entries.
+    pub table: Table,
+}
+
+impl House {
+    /// One API and one worker with a short horizon, everything ready.
+    pub async fn open() -> Self {
+        Box::pin(Self::plan().open()).await
+    }
+
+    /// A house to be changed before it is opened.
+    pub fn plan() -> Plan {
+        Plan::default()
+    }
+
+    /// The first API.
+    ///
+    /// # Panics
+    /// When the house has none.
+    pub fn api(&self) -> &Member {
+        self.apis
+            .first()
+            .unwrap_or_else(|| panic!("this house has no API"))
+    }
+
+    /// The first worker.
+    ///
+    /// # Panics
+    /// When the house has none.
+    pub fn worker(&self) -> &Member {
+        self.workers
+            .first()
+            .unwrap_or_else(|| panic!("this house has no worker"))
+    }
+
+    /// A client of each API.
+    pub fn clients(&self) -> Vec<ApiClient> {
+        self.apis.iter().map(|api| api.client.clone()).collect()
+    }
+
+    /// Writes a value through the first API.
+    pub async fn put(&self, key: &str, value: Value) -> Answer {
+        self.api().client.put(key, value).await
+    }
+
+    /// Reads an entry through the first API.
+    pub async fn get(&self, key: &str) -> Answer {
+        self.api().client.get(key).await
+    }
+
+    /// Deletes an entry through the first API.
+    pub async fn delete(&self, key: &str) -> Answer {
+        self.api().client.delete(key).await
+    }
+
+    /// Waits until PostgreSQL has a row of the key for which the condition holds.
+    pub async fn until_row(&self, key: &str, condition: impl Fn(&Row) -> bool) -> Row {
+        self.table.until_row(key, condition).await
+    }
+
+    /// Waits until PostgreSQL holds everything that was promised.
+    pub async fn until_kept(&self, ledger: &Ledger) {
+        eventually_within(
+            Duration::from_mins(1),
+            "every acknowledged write is in PostgreSQL",
+            || async { ledger.check(&self.table.rows().await) },
+        )
+        .await;
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let servers = [self.redis.process(), self.nats.process(), self.postgres.process()];
+            let members = self.apis.iter().chain(&self.workers).map(Member::process);
+            for process in members.chain(servers) {
+                process.print_log();
+            }
+        }
+    }
+}

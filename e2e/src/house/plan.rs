@@ -1,0 +1,115 @@
+//! How many live in a house, and what they are told.
+
+use std::{net::Ipv4Addr, path::Path};
+
+use birbnest_core::config::{Config, Period};
+
+use super::{Binary, House, Member, migrate};
+use crate::{
+    servers::{Disk, NatsServer, PostgresServer, RedisServer, free_port, fresh_directory},
+    table::Table,
+};
+
+/// A house that is not open yet.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    apis: usize,
+    workers: usize,
+    disk: Disk,
+    config: Config,
+}
+
+impl Default for Plan {
+    /// One API, one worker. Short periods, so that the purge, the sweep and what follows from them happen within a story.
+    fn default() -> Self {
+        let mut config = Config::default();
+        config.stream.horizon = Period::from_secs(2);
+        config.stream.janitor_interval = Period::from_millis(500);
+        Self {
+            apis: 1,
+            workers: 1,
+            disk: Disk::Trusted,
+            config,
+        }
+    }
+}
+
+impl Plan {
+    /// With so many API processes.
+    #[must_use]
+    pub fn apis(self, apis: usize) -> Self {
+        Self { apis, ..self }
+    }
+
+    /// With so many workers.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers, ..self }
+    }
+
+    /// With a PostgreSQL whose commits wait for the disk or not.
+    #[must_use]
+    pub fn disk(self, disk: Disk) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// With a changed configuration.
+    #[must_use]
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Starts everything; returns when everybody is ready.
+    ///
+    /// # Panics
+    /// When somebody does not come up.
+    pub async fn open(self) -> House {
+        let directory = fresh_directory("house");
+        let (redis, nats) = tokio::join!(RedisServer::start_new(), NatsServer::start_new());
+        let postgres = PostgresServer::start_new(self.disk).await;
+        let addresses = [
+            ("BIRBNEST_REDIS_URL".to_owned(), redis.url()),
+            ("BIRBNEST_NATS_URL".to_owned(), nats.url()),
+            ("BIRBNEST_POSTGRES_URL".to_owned(), postgres.url()),
+        ];
+        migrate(&self.config, &addresses, &directory).await;
+        let apis = (0..self.apis)
+            .map(|i| self.api(i, &addresses, &directory))
+            .collect();
+        let workers = (0..self.workers)
+            .map(|i| self.worker(i, &addresses, &directory))
+            .collect();
+        let table = Table::new(&postgres.url(), &self.config.postgres.schema);
+        let house = House {
+            redis,
+            nats,
+            postgres,
+            apis,
+            workers,
+            config: self.config,
+            table,
+        };
+        for member in house.apis.iter().chain(&house.workers) {
+            member.process().start();
+        }
+        for member in house.apis.iter().chain(&house.workers) {
+            member.until_ready().await;
+        }
+        house
+    }
+
+    fn api(&self, number: usize, addresses: &[(String, String)], directory: &Path) -> Member {
+        let (mut config, port) = (self.config.clone(), free_port());
+        config.api.listen = (Ipv4Addr::LOCALHOST, port).into();
+        let binary = Binary::new("birbnest-api", &config, addresses);
+        Member::new(binary.process(&format!("api-{number}"), directory), port)
+    }
+
+    fn worker(&self, number: usize, addresses: &[(String, String)], directory: &Path) -> Member {
+        let (mut config, port) = (self.config.clone(), free_port());
+        config.worker.listen = (Ipv4Addr::LOCALHOST, port).into();
+        let binary = Binary::new("birbnest-worker", &config, addresses);
+        Member::new(binary.process(&format!("worker-{number}"), directory), port)
+    }
+}
