@@ -160,7 +160,7 @@ pub struct ManagedRedisSpec {
 #[serde(rename_all = "camelCase", default)]
 pub struct ManagedStoreSpec {
     /// Size of the volume, such as `1Gi`; fixed once it exists.
-    #[schemars(schema_with = "rules::quantity", extend("x-kubernetes-validations" = [rules::rule(
+    #[schemars(schema_with = "rules::size", extend("x-kubernetes-validations" = [rules::rule(
         "self == oldSelf",
         "the storage of a managed backend cannot be changed: a volume is not resized",
     )]))]

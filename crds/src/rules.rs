@@ -16,12 +16,9 @@ pub(crate) fn rule(rule: &str, message: &str) -> Value {
     json!({ "rule": rule, "message": message })
 }
 
-/// A quantity such as `500m` or `1Gi`, without the pages of grammar that its own schema carries.
-pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "x-kubernetes-int-or-string": true,
-        "pattern": QUANTITY,
-    })
+/// The size of a volume. A string and not also a number, whose schema would let `null` through.
+pub(crate) fn size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "maxLength": 32, "pattern": QUANTITY })
 }
 
 /// Quantities by the name of the resource.
