@@ -6,7 +6,7 @@ use birbnest_core::config::{LogConfig, LogFormat, LogLevel};
 use tracing_subscriber::EnvFilter;
 
 /// Libraries whose debug lines drown everybody else's.
-const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,sqlx=warn,tower=info";
+const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,sqlx=warn,async_nats=off,tower=info";
 
 /// Starts logging. `RUST_LOG` overrides the configured level. Where a subscriber exists already (in tests), it stays.
 pub(crate) fn init(config: &LogConfig) {

@@ -1,0 +1,313 @@
+//! The fence row of a partition, and the few ways in which it changes.
+
+use birbnest_core::{Base, Incarnation, Partition, Version};
+use sqlx::{Acquire, PgConnection};
+use tokio::time::timeout;
+
+use super::{Postgres, PostgresError, error::CorruptValue};
+
+/// Who takes the writes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mode {
+    /// The persist stream.
+    Queue,
+    /// PostgreSQL itself.
+    Through,
+}
+
+/// What all processes agree on about a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fence {
+    /// The partition.
+    pub partition: Partition,
+    /// The name of its persist stream.
+    pub stream: String,
+    /// Counts, from 1, the times at which sequences could have repeated or the path of the writes changed.
+    pub epoch: i64,
+    /// What the epoch adds to a sequence to make a version.
+    pub base: Base,
+    /// Who takes the writes.
+    pub mode: Mode,
+    /// The stream that the epoch belongs to.
+    pub incarnation: Incarnation,
+    /// The highest version that was ever seen and recorded.
+    pub highest_version: Version,
+    /// Up to this sequence everything is persisted and may be purged; 0: nothing.
+    pub purge_sequence: u64,
+    /// Up to this version everything is persisted: messages at or below it are ignored.
+    pub mark: Version,
+    /// Copies in Redis of a lower generation count as absent.
+    pub generation: u64,
+}
+
+/// What a raise came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Raised {
+    /// The epoch was raised; this is the fence now.
+    Here(Fence),
+    /// Somebody else had raised it before; this is the fence as they left it.
+    Elsewhere(Fence),
+}
+
+/// What the janitor saw of a stream, for the fence.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The epoch in which it looked.
+    pub epoch: i64,
+    /// The stream at which it looked.
+    pub incarnation: Incarnation,
+    /// Everything up to here is persisted.
+    pub mark: Version,
+    /// The sequence of the mark.
+    pub purge_sequence: u64,
+    /// The highest version that the stream has given.
+    pub highest_version: Version,
+}
+
+impl Raised {
+    /// The fence as it is now.
+    pub fn into_fence(self) -> Fence {
+        match self {
+            Self::Here(fence) | Self::Elsewhere(fence) => fence,
+        }
+    }
+}
+
+const COLUMNS: &str = "partition, stream, epoch, base, mode, incarnation, highest_version, purge_sequence, mark, \
+                       generation";
+
+impl Postgres {
+    /// The fence of a partition, `None` before somebody made it.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or the row is not valid.
+    pub async fn fence(&self, partition: Partition) -> Result<Option<Fence>, PostgresError> {
+        let mut lease = self.lease().await?;
+        let read = timeout(self.limit, select(&mut lease, partition, "")).await;
+        lease.end(read)?.map(FenceRow::parse).transpose()
+    }
+
+    /// Every fence, by partition.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or a row is not valid.
+    pub async fn fences(&self) -> Result<Vec<Fence>, PostgresError> {
+        let mut lease = self.lease().await?;
+        let statement = format!("SELECT {COLUMNS} FROM fence ORDER BY partition");
+        let asked = sqlx::query_as::<_, FenceRow>(sqlx::AssertSqlSafe(statement)).fetch_all(&mut *lease);
+        let read = timeout(self.limit, asked).await;
+        lease.end(read)?.into_iter().map(FenceRow::parse).collect()
+    }
+
+    /// Makes the first fence row of a partition, with base 0, unless there is one; returns the one that is there then.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or the row is not valid.
+    pub async fn create_fence_if_absent(
+        &self,
+        partition: Partition,
+        stream: &str,
+        incarnation: &Incarnation,
+    ) -> Result<Fence, PostgresError> {
+        let mut lease = self.lease().await?;
+        let work = async {
+            sqlx::query(
+                "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, \
+                 purge_sequence, mark, generation) VALUES ($1, $2, 1, 0, 'Queue', $3, 0, 0, 0, 1) \
+                 ON CONFLICT (partition) DO NOTHING",
+            )
+            .bind(partition.0.cast_signed())
+            .bind(stream)
+            .bind(incarnation.as_str())
+            .execute(&mut *lease)
+            .await?;
+            select(&mut lease, partition, "").await
+        };
+        let made = timeout(self.limit, work).await;
+        match lease.end(made)? {
+            Some(row) => row.parse(),
+            None => Err(PostgresError::NoFence(partition)),
+        }
+    }
+
+    /// Raises the epoch, unless it is no longer the one that the caller saw: the base goes 2^32 above every version that was seen
+    /// (`last_sequence` is the highest one that the caller saw in the old epoch's stream), the purge sequence starts
+    /// again, the mark stays (it is a version), and the cache generation goes up.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, there is no fence row, or versions have come to their end.
+    pub async fn raise_epoch(
+        &self,
+        partition: Partition,
+        epoch: i64,
+        incarnation: &Incarnation,
+        last_sequence: u64,
+    ) -> Result<Raised, PostgresError> {
+        let now = self.locked(partition, async |connection, now| {
+            if now.epoch != epoch {
+                return Ok(Raised::Elsewhere(now));
+            }
+            let reached =
+                Version::new(now.base.get().saturating_add(last_sequence)).map_err(CorruptValue::from)?;
+            let highest_version = reached.max(now.highest_version);
+            let raised = Fence {
+                epoch: now.epoch + 1,
+                base: Base::above(highest_version).map_err(CorruptValue::from)?,
+                incarnation: incarnation.clone(),
+                highest_version,
+                purge_sequence: 0,
+                generation: now.generation + 1,
+                ..now
+            };
+            store(connection, &raised).await?;
+            Ok(Raised::Here(raised))
+        });
+        now.await
+    }
+
+    /// Makes every copy in Redis count as absent, and returns the new cache generation.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or there is no fence row.
+    pub async fn raise_generation(&self, partition: Partition) -> Result<u64, PostgresError> {
+        let raised = self.locked(partition, async |connection, now| {
+            let raised = Fence {
+                generation: now.generation + 1,
+                ..now
+            };
+            store(connection, &raised).await?;
+            Ok(raised.generation)
+        });
+        raised.await
+    }
+
+    /// Records what the janitor saw; `false` when the epoch or the stream is another one by now. Neither the mark nor
+    /// the highest version ever goes back.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or there is no fence row.
+    pub async fn record_mark(
+        &self,
+        partition: Partition,
+        observed: &Observed,
+    ) -> Result<bool, PostgresError> {
+        let recorded = self.locked(partition, async |connection, now| {
+            if now.epoch != observed.epoch || now.incarnation != observed.incarnation {
+                return Ok(false);
+            }
+            let mark = now.mark.max(observed.mark);
+            let recorded = Fence {
+                mark,
+                highest_version: now.highest_version.max(observed.highest_version).max(mark),
+                purge_sequence: now.purge_sequence.max(observed.purge_sequence),
+                ..now.clone()
+            };
+            if recorded != now {
+                store(connection, &recorded).await?;
+            }
+            Ok(true)
+        });
+        recorded.await
+    }
+
+    /// Runs `change` in a transaction that holds the fence row for itself.
+    async fn locked<T>(
+        &self,
+        partition: Partition,
+        change: impl AsyncFnOnce(&mut PgConnection, Fence) -> Result<T, PostgresError>,
+    ) -> Result<T, PostgresError> {
+        let mut lease = self.lease().await?;
+        let work = async {
+            let mut transaction = lease.begin().await?;
+            let Some(row) = select(&mut transaction, partition, "FOR UPDATE").await? else {
+                return Ok(Err(PostgresError::NoFence(partition)));
+            };
+            let changed = match row.parse() {
+                Ok(fence) => change(&mut transaction, fence).await,
+                Err(error) => Err(error),
+            };
+            if changed.is_ok() {
+                transaction.commit().await?;
+            }
+            Ok(changed)
+        };
+        let ended = timeout(self.limit, work).await;
+        lease.end(ended)?
+    }
+}
+
+/// Reads a fence row; `lock` is the clause that follows, a constant of this file.
+async fn select(
+    connection: &mut PgConnection,
+    partition: Partition,
+    lock: &'static str,
+) -> sqlx::Result<Option<FenceRow>> {
+    let statement = format!("SELECT {COLUMNS} FROM fence WHERE partition = $1 {lock}");
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(partition.0.cast_signed())
+        .fetch_optional(connection)
+        .await
+}
+
+async fn store(connection: &mut PgConnection, fence: &Fence) -> Result<(), PostgresError> {
+    sqlx::query(
+        "UPDATE fence SET epoch = $2, base = $3, incarnation = $4, highest_version = $5, purge_sequence = $6, \
+         mark = $7, generation = $8, updated_at = now() WHERE partition = $1",
+    )
+    .bind(fence.partition.0.cast_signed())
+    .bind(fence.epoch)
+    .bind(fence.base.get().cast_signed())
+    .bind(fence.incarnation.as_str())
+    .bind(fence.highest_version.as_i64())
+    .bind(fence.purge_sequence.cast_signed())
+    .bind(fence.mark.as_i64())
+    .bind(fence.generation.cast_signed())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct FenceRow {
+    partition: i16,
+    stream: String,
+    epoch: i64,
+    base: i64,
+    mode: String,
+    incarnation: String,
+    highest_version: i64,
+    purge_sequence: i64,
+    mark: i64,
+    generation: i64,
+}
+
+impl FenceRow {
+    fn parse(self) -> Result<Fence, PostgresError> {
+        Ok(Fence {
+            partition: Partition(self.partition.cast_unsigned()),
+            stream: self.stream,
+            epoch: self.epoch,
+            base: Base::new(counted("base", self.base)?).map_err(CorruptValue::from)?,
+            mode: match self.mode.as_str() {
+                "Queue" => Mode::Queue,
+                "Through" => Mode::Through,
+                _ => return Err(CorruptValue::Mode(self.mode).into()),
+            },
+            incarnation: Incarnation::stored(self.incarnation),
+            highest_version: version("highest_version", self.highest_version)?,
+            purge_sequence: counted("purge_sequence", self.purge_sequence)?,
+            mark: version("mark", self.mark)?,
+            generation: counted("generation", self.generation)?,
+        })
+    }
+}
+
+/// A stored number that is never negative.
+fn counted(column: &'static str, value: i64) -> Result<u64, CorruptValue> {
+    u64::try_from(value).map_err(|_| CorruptValue::Number { column, value })
+}
+
+/// A stored version.
+pub(super) fn version(column: &'static str, value: i64) -> Result<Version, CorruptValue> {
+    Ok(Version::new(counted(column, value)?)?)
+}

@@ -1,0 +1,154 @@
+//! PostgreSQL: where every acknowledged write ends up, and the fence that all processes agree on.
+//!
+//! Every statement has two limits: the server's `statement_timeout`, and a slightly longer one here for a server that
+//! has stopped answering at all.
+
+mod entries;
+mod error;
+mod fence;
+mod leader;
+mod sweep;
+mod upsert;
+
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    time::Duration,
+};
+
+use birbnest_core::config::PostgresConfig;
+use sqlx::{
+    PgConnection, Postgres as Driver,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+};
+use tokio::time::{error::Elapsed, timeout};
+
+pub use entries::Stored;
+pub use error::PostgresError;
+pub use fence::{Fence, Mode, Observed, Raised};
+pub use leader::Leader;
+pub use sweep::Swept;
+pub use upsert::Upserted;
+
+/// What is granted on top of the server's own limit before the connection counts as dead.
+const MARGIN: Duration = Duration::from_secs(1);
+/// Connections that nobody used for so long are closed: the server's are few.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+/// Connections are replaced at this age, so that they follow a load balancer or a rotated password.
+const MAX_LIFETIME: Duration = Duration::from_mins(30);
+
+/// A pool of connections to one schema. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Postgres {
+    pool: PgPool,
+    limit: Duration,
+    schema: String,
+}
+
+impl Postgres {
+    /// A pool that opens its connections when they are needed; nothing is sent yet. `application` is the name that
+    /// `pg_stat_activity` shows.
+    ///
+    /// # Errors
+    /// When the address cannot be read.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub fn connect(url: &str, application: &str, config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let options = connect_options(url, application, config)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(config.statement_timeout.get())
+            .idle_timeout(IDLE_TIMEOUT)
+            .max_lifetime(MAX_LIFETIME)
+            .connect_lazy_with(options);
+        let limit = config.statement_timeout.get() + MARGIN;
+        Ok(Self {
+            pool,
+            limit,
+            schema: config.schema.clone(),
+        })
+    }
+
+    /// Whether the server answers and has the schema's tables.
+    ///
+    /// # Errors
+    /// When it does not, or when the schema is not migrated.
+    pub async fn ping(&self) -> Result<(), PostgresError> {
+        let mut lease = self.lease().await?;
+        let asked = sqlx::query("SELECT FROM fence LIMIT 1").execute(&mut *lease);
+        let answered = timeout(self.limit, asked).await;
+        lease.end(answered).map(drop)
+    }
+
+    /// Closes every connection, after those in use were given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn lease(&self) -> Result<Lease, PostgresError> {
+        let connection = self.pool.acquire().await?;
+        Ok(Lease {
+            connection,
+            limit: self.limit,
+        })
+    }
+}
+
+/// How a schema is reached: every name in a statement is looked up there and nowhere else.
+///
+/// # Errors
+/// When the address cannot be read.
+pub fn connect_options(
+    url: &str,
+    application: &str,
+    config: &PostgresConfig,
+) -> Result<PgConnectOptions, PostgresError> {
+    let options = PgConnectOptions::from_str(url).map_err(PostgresError::Address)?;
+    let timeout_ms = config.statement_timeout.as_millis().to_string();
+    Ok(options.application_name(application).options([
+        ("search_path", config.schema.as_str()),
+        ("statement_timeout", timeout_ms.as_str()),
+        // A process that stops in the middle of a transaction must not hold the fence's lock.
+        ("idle_in_transaction_session_timeout", timeout_ms.as_str()),
+        // A peer that vanished without a word is noticed, and its locks fall, in half a minute.
+        ("tcp_keepalives_idle", "15"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ]))
+}
+
+/// A connection of the pool for one piece of work.
+struct Lease {
+    connection: PoolConnection<Driver>,
+    limit: Duration,
+}
+
+impl Lease {
+    /// Gives the connection back. One that did not answer in time is closed instead: nobody knows what it would say
+    /// to the next one.
+    fn end<T>(mut self, answered: Result<sqlx::Result<T>, Elapsed>) -> Result<T, PostgresError> {
+        match answered {
+            Ok(result) => result.map_err(PostgresError::from),
+            Err(_) => {
+                self.connection.close_on_drop();
+                Err(PostgresError::TimedOut(self.limit))
+            }
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}

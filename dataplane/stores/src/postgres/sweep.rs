@@ -1,0 +1,66 @@
+//! Removing what nobody can ask for any more.
+
+use birbnest_core::Partition;
+use sqlx::{Acquire, PgConnection};
+use tokio::time::timeout;
+
+use super::{Postgres, PostgresError};
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Entries whose lifetime was over.
+    pub expired: u64,
+}
+
+impl Swept {
+    /// All rows that were removed.
+    pub fn total(self) -> u64 {
+        self.tombstones + self.expired
+    }
+}
+
+/// Their version is at or below the mark: no older write of the key can arrive, since all those are ignored.
+const TOMBSTONES: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM cache_entries WHERE tombstone AND partition = $1 AND version <= $2 LIMIT $3))";
+
+/// The minute is for clocks that differ: whether an entry has expired is decided by those who read it.
+const EXPIRED: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM cache_entries
+     WHERE expires_at < now() - interval '1 minute' AND partition = $1 AND version <= $2 LIMIT $3))";
+
+impl Postgres {
+    /// Removes up to `limit` tombstones and up to `limit` expired entries of a partition, none above its mark.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or there is no fence row; nothing is removed then.
+    pub async fn sweep(&self, partition: Partition, limit: u32) -> Result<Swept, PostgresError> {
+        let mut lease = self.lease().await?;
+        let swept = timeout(self.limit, sweep(&mut lease, partition.0.cast_signed(), limit)).await;
+        lease.end(swept)?.ok_or(PostgresError::NoFence(partition))
+    }
+}
+
+async fn sweep(connection: &mut PgConnection, partition: i16, limit: u32) -> sqlx::Result<Option<Swept>> {
+    let mut transaction = connection.begin().await?;
+    // Waits for the batches in progress and holds off the next ones: they look at the mark under a share lock.
+    // The row keeps the highest version, which is at least the mark and so at least all that is removed here.
+    let mark = sqlx::query_scalar::<_, i64>("SELECT mark FROM fence WHERE partition = $1 FOR UPDATE")
+        .bind(partition)
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let Some(mark) = mark else { return Ok(None) };
+    let mut removed = [0; 2];
+    for (statement, count) in [TOMBSTONES, EXPIRED].into_iter().zip(&mut removed) {
+        let deleted = sqlx::query(statement)
+            .bind(partition)
+            .bind(mark)
+            .bind(i64::from(limit));
+        *count = deleted.execute(&mut *transaction).await?.rows_affected();
+    }
+    transaction.commit().await?;
+    let [tombstones, expired] = removed;
+    Ok(Some(Swept { tombstones, expired }))
+}
