@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Method, StatusCode, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -46,13 +47,14 @@ impl ApiClient {
         self.base.as_str()
     }
 
-    /// The address of a key, with everything escaped that a path cannot hold.
+    /// The address of a key, with everything escaped that is no letter or digit.
+    ///
+    /// # Panics
+    /// When there is no such address.
     pub fn url_of(&self, key: &str) -> Url {
-        let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.clear().extend(["v1", "cache", key]);
-        }
-        url
+        let escaped = utf8_percent_encode(key, NON_ALPHANUMERIC);
+        let url = self.base.join(&format!("/v1/cache/{escaped}"));
+        url.unwrap_or_else(|error| panic!("{key:?} makes no address: {error}"))
     }
 
     /// A request to be changed before it is sent; the path is taken as it is.
@@ -164,7 +166,10 @@ impl Answer {
     ///
     /// # Panics
     /// When it has another.
-    #[must_use]
+    #[allow(
+        clippy::return_self_not_must_use,
+        reason = "most stories only look at the status"
+    )]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self

@@ -58,6 +58,15 @@ impl Member {
         &self.process
     }
 
+    /// Host and port, for a bare connection.
+    pub fn address(&self) -> String {
+        self.client
+            .base()
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned()
+    }
+
     /// What `/health` says.
     pub async fn health(&self) -> Answer {
         self.client.request(Method::GET, "/health").send().await

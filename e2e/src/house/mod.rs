@@ -6,7 +6,7 @@ mod plan;
 
 use std::time::Duration;
 
-use birbnest_core::config::Config;
+use birbnest_core::{Partition, StreamNames, config::Config};
 use serde_json::Value;
 
 pub use binaries::{Binary, migrate};
@@ -18,7 +18,7 @@ use crate::{
     ledger::Ledger,
     servers::{NatsServer, PostgresServer, RedisServer},
     table::{Row, Table},
-    wait::eventually_within,
+    wait::{eventually, eventually_within, seen},
 };
 
 /// A BirbNest on loopback. When its test fails, the logs of everybody in it are printed.
@@ -94,6 +94,34 @@ impl House {
     /// Waits until PostgreSQL has a row of the key for which the condition holds.
     pub async fn until_row(&self, key: &str, condition: impl Fn(&Row) -> bool) -> Row {
         self.table.until_row(key, condition).await
+    }
+
+    /// Messages that the persist streams hold, persisted or not.
+    ///
+    /// # Errors
+    /// When NATS does not answer or a stream is missing.
+    pub async fn queued(&self) -> Result<u64, String> {
+        let jetstream = self.nats.jetstream().await;
+        let names = StreamNames::new(&self.config.stream.prefix);
+        let mut messages = 0;
+        for partition in (0..self.config.stream.partitions).map(Partition) {
+            let stream = jetstream.get_stream(names.stream(partition)).await;
+            messages += stream
+                .map_err(|error| error.to_string())?
+                .cached_info()
+                .state
+                .messages;
+        }
+        Ok(messages)
+    }
+
+    /// Waits until everything is in PostgreSQL and nothing is left in the streams, so that only Redis and PostgreSQL can
+    /// answer.
+    pub async fn until_purged(&self) {
+        eventually("the streams are purged", || async {
+            seen(self.queued().await?, |left| *left == 0)
+        })
+        .await;
     }
 
     /// Waits until PostgreSQL holds everything that was promised.

@@ -65,6 +65,10 @@ impl Plan {
     /// # Panics
     /// When somebody does not come up.
     pub async fn open(self) -> House {
+        Box::pin(self.start()).await
+    }
+
+    async fn start(self) -> House {
         let directory = fresh_directory("house");
         let (redis, nats) = tokio::join!(RedisServer::start_new(), NatsServer::start_new());
         let postgres = PostgresServer::start_new(self.disk).await;

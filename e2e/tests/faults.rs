@@ -1,0 +1,309 @@
+//! Servers go away, freeze and come back; processes are killed. Nothing that was acknowledged is lost, and what cannot
+//! be promised is refused.
+
+use std::time::Duration;
+
+use birbnest_e2e::{
+    house::House,
+    load::{Load, fill},
+    wait::{eventually, eventually_within, seen},
+};
+use serde_json::json;
+
+/// Waits until a write is acknowledged again.
+async fn until_writable(house: &House) {
+    eventually("writes are acknowledged again", || async {
+        let outcome = house.api().client.put("probe", json!(1)).await;
+        seen(outcome, |answer| answer.status == 201)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_redis_writes_are_202_and_reads_come_from_stream_and_postgresql() {
+    let house = House::open().await;
+    house.put("old", json!(1)).await.expect(201);
+    house.until_purged().await;
+    house.redis.stop().await;
+
+    let written = house.put("robin", json!(2)).await.expect(202);
+    assert_eq!(house.get("robin").await.expect(200).version(), written.version());
+    assert_eq!(house.get("old").await.expect(200).value(), json!(1));
+    house.get("never").await.expect(404);
+    let row = house
+        .until_row("robin", |row| row.value.as_deref() == Some("2"))
+        .await;
+    assert_eq!(row.version.cast_unsigned(), written.version());
+    house.delete("old").await.expect(204);
+    house.get("old").await.expect(404);
+
+    house.redis.start().await;
+    until_writable(&house).await;
+    assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
+    house.get("old").await.expect(404);
+    house.until_purged().await;
+}
+
+#[tokio::test]
+async fn a_redis_that_freezes_delays_nobody_for_long() {
+    let house = House::open().await;
+    house.put("robin", json!(1)).await.expect(201);
+    house.redis.process().freeze();
+    house.put("robin", json!(2)).await.expect(202);
+    assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
+    house.redis.process().thaw();
+    // It still holds the old value; nobody may read it once Redis answers again.
+    eventually("Redis is used again", || async {
+        let read = house.get("robin").await.expect(200);
+        assert_eq!(read.value(), json!(2));
+        seen(house.api().health().await, |health| {
+            health.member("checks")["redis"] == "healthy"
+        })
+    })
+    .await;
+    house.until_purged().await;
+    assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
+}
+
+#[tokio::test]
+async fn a_restarted_or_flushed_redis_serves_no_old_value() {
+    let house = House::plan().apis(2).open().await;
+    house.put("robin", json!(1)).await.expect(201);
+    house.redis.flush().await;
+    assert_eq!(house.get("robin").await.expect(200).value(), json!(1));
+    house.redis.stop().await;
+    house.put("robin", json!(2)).await.expect(202);
+    house.redis.start().await;
+    until_writable(&house).await;
+    for client in house.clients() {
+        assert_eq!(client.get("robin").await.expect(200).value(), json!(2));
+    }
+    house.put("robin", json!(3)).await.expect(201);
+    for client in house.clients() {
+        assert_eq!(client.get("robin").await.expect(200).value(), json!(3));
+    }
+}
+
+#[tokio::test]
+async fn without_nats_writes_are_refused_and_hits_are_served() {
+    let house = House::open().await;
+    house.put("warm", json!(1)).await.expect(201);
+    house.put("cold", json!(2)).await.expect(201);
+    house.until_purged().await;
+    house.redis.flush().await;
+    house.get("warm").await.expect(200);
+    house.nats.stop().await;
+
+    let refused = house.put("refused", json!(1)).await.expect(503);
+    assert!(!refused.header("retry-after").is_empty());
+    assert!(!refused.code().is_empty());
+    assert_eq!(house.get("warm").await.expect(200).value(), json!(1));
+    let cold = house.get("cold").await.expect(200);
+    assert_eq!(cold.value(), json!(2));
+    assert!(!cold.header("cache-status").is_empty());
+    house.delete("warm").await.expect(503);
+
+    house.nats.start().await;
+    until_writable(&house).await;
+    // A refused write is not sent later.
+    house.until_purged().await;
+    house.redis.flush().await;
+    house.get("refused").await.expect(404);
+    assert_eq!(house.get("warm").await.expect(200).value(), json!(1));
+}
+
+#[tokio::test]
+async fn a_frozen_nats_gets_an_answer_in_time_and_a_write_of_unknown_outcome_says_so() {
+    let house = House::open().await;
+    house.put("robin", json!(1)).await.expect(201);
+    house.nats.process().freeze();
+    let unknown = house.put("robin", json!(2)).await.expect(503);
+    assert!(
+        unknown
+            .member("detail")
+            .as_str()
+            .is_some_and(|detail| detail.contains("unknown")),
+        "{}",
+        unknown.text
+    );
+    house.nats.process().thaw();
+    until_writable(&house).await;
+    // Either write may be there; all places agree on which.
+    let read = house.get("robin").await.expect(200);
+    house.until_purged().await;
+    let row = house.table.row("robin").await.unwrap().unwrap();
+    assert!(row.version.cast_unsigned() >= read.version());
+    assert_eq!(house.get("robin").await.expect(200).value(), row.json());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_before_a_kill_of_nats_is_there_afterwards() {
+    let house = House::plan().apis(2).open().await;
+    let load = Load::start(&house.clients(), 8, 200, Duration::ZERO);
+    for _ in 0..3 {
+        load.until_more(500).await;
+        house.nats.kill9();
+        load.until_more(50).await;
+        house.nats.start().await;
+        until_writable(&house).await;
+    }
+    load.until_more(500).await;
+    let ledger = load.stop().await;
+    assert!(
+        ledger.acknowledged > 1_000,
+        "{} acknowledged",
+        ledger.acknowledged
+    );
+    house.until_kept(&ledger).await;
+}
+
+#[tokio::test]
+async fn without_postgresql_writes_are_acknowledged_and_persisted_later() {
+    let house = House::open().await;
+    house.put("old", json!(1)).await.expect(201);
+    house.until_purged().await;
+    house.postgres.stop().await;
+
+    let ledger = fill(&house.api().client, 0..2_000, 16).await;
+    assert_eq!(ledger.failures, Vec::<String>::new());
+    assert_eq!(house.get("fill-7").await.expect(200).value(), json!(7));
+    // A hit is a hit, a queued write is found in the stream, and what only PostgreSQL knows is not called missing.
+    assert_eq!(house.get("old").await.expect(200).value(), json!(1));
+    house.redis.flush().await;
+    assert_eq!(house.get("fill-8").await.expect(200).value(), json!(8));
+    let unknown = house.get("old").await.expect(503);
+    assert!(!unknown.header("retry-after").is_empty());
+
+    house.postgres.start().await;
+    house.until_kept(&ledger).await;
+    assert_eq!(house.get("old").await.expect(200).value(), json!(1));
+}
+
+#[tokio::test]
+async fn an_overwrite_during_a_postgres_outage_survives() {
+    let house = House::open().await;
+    let first = house.put("robin", json!({"eggs": 1})).await.expect(201);
+    house
+        .until_row("robin", |row| row.version.cast_unsigned() == first.version())
+        .await;
+    house.postgres.kill9();
+    let second = house.put("robin", json!({"eggs": 2})).await.expect(201);
+    house.postgres.start().await;
+    house
+        .until_row("robin", |row| row.version.cast_unsigned() == second.version())
+        .await;
+    house.redis.flush().await; // else the cache answers for the table
+    assert_eq!(house.get("robin").await.expect(200).value(), json!({"eggs": 2}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_in_the_middle_of_the_drain_loses_nothing() {
+    let house = House::plan().config(|c| c.worker.batch.size = 20).open().await;
+    house.worker().kill9();
+    let mut ledger = fill(&house.api().client, 0..10_000, 32).await;
+    // Overwrite half of it, so that the last values are not the only ones in the stream's history.
+    ledger.merge(fill(&house.api().client, 0..5_000, 32).await);
+    for rows in [1, 2_000, 5_000] {
+        house.worker().start().await;
+        eventually("the drain has come so far", || async {
+            let count = house.table.count().await.map_err(|error| error.to_string())?;
+            seen(count, |count| *count >= rows)
+        })
+        .await;
+        house.worker().kill9();
+    }
+    house.worker().start().await;
+    house.until_kept(&ledger).await;
+    assert_eq!(house.table.count().await.unwrap(), 10_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_that_is_killed_takes_no_acknowledged_write_with_it() {
+    let house = House::plan().apis(2).open().await;
+    let load = Load::start(&house.clients(), 8, 200, Duration::ZERO);
+    load.until_more(1_000).await;
+    house.apis[0].kill9();
+    load.until_more(1_000).await;
+    house.apis[0].start().await;
+    load.until_more(1_000).await;
+    let ledger = load.stop().await;
+    house.until_kept(&ledger).await;
+    house.until_purged().await;
+    // The cache agrees with the table, also where an API died between the two.
+    let rows = house.table.rows().await;
+    for key in ledger.keys() {
+        let read = house.get(key).await.expect(200);
+        assert_eq!(read.version(), rows[key].version.cast_unsigned(), "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_apis_that_overwrite_the_same_keys_the_highest_acknowledged_version_wins() {
+    let house = House::plan()
+        .apis(2)
+        .workers(2)
+        .config(|c| c.stream.partitions = 3)
+        .open()
+        .await;
+    let load = Load::start(&house.clients(), 16, 20, Duration::ZERO);
+    load.until_more(5_000).await;
+    let ledger = load.stop().await;
+    assert_eq!(ledger.failures, Vec::<String>::new());
+    house.until_kept(&ledger).await;
+    let rows = house.table.rows().await;
+    for (client, key) in house
+        .clients()
+        .iter()
+        .flat_map(|c| ledger.keys().map(move |key| (c, key)))
+    {
+        assert_eq!(
+            client.get(key).await.expect(200).version(),
+            rows[key].version.cast_unsigned(),
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_full_stream_refuses_and_drops_nothing() {
+    let house = House::plan()
+        .workers(0)
+        .config(|c| c.stream.max_messages = 1_000)
+        .open()
+        .await;
+    let ledger = fill(&house.api().client, 0..1_200, 8).await;
+    assert_eq!(ledger.acknowledged, 1_000);
+    let refused = house.put("one-more", json!(1)).await.expect(503);
+    assert!(!refused.header("retry-after").is_empty());
+    assert_eq!(house.queued().await.unwrap(), 1_000);
+    for key in ["fill-0", "fill-500"] {
+        house.get(key).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_postgresql_rejects_does_not_stop_the_others() {
+    let house = House::open().await;
+    house
+        .postgres
+        .run("ALTER TABLE birbnest.cache_entries ADD CONSTRAINT story CHECK (key <> 'poison')")
+        .await;
+    let poison = house.put("poison", json!(1)).await.expect(201);
+    let ledger = fill(&house.api().client, 0..500, 16).await;
+    house.until_kept(&ledger).await;
+    assert_eq!(house.get("poison").await.expect(200).version(), poison.version());
+    // It heals by itself when the cause goes.
+    house
+        .postgres
+        .run("ALTER TABLE birbnest.cache_entries DROP CONSTRAINT story")
+        .await;
+    eventually_within(Duration::from_secs(90), "the rejected row is stored", || async {
+        let row = house
+            .table
+            .row("poison")
+            .await
+            .map_err(|error| error.to_string())?;
+        seen(row, Option::is_some)
+    })
+    .await;
+}
