@@ -20,7 +20,7 @@ pub struct ApiSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ApiAutoscalingSpec")]
     pub autoscaling: Option<ApiAutoscalingSpec>,
-    /// Compute resources of each API pod. Default: requests of 250m CPU and 128Mi memory, a limit of 512Mi memory.
+    /// Compute resources of each API pod. Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory.
     pub resources: ResourcesSpec,
     /// Requests in progress in one pod above which it answers 503. 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]

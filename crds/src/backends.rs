@@ -151,7 +151,7 @@ pub struct ManagedRedisSpec {
     /// Memory for entries, in bytes; above it the least recently used ones go. 16777216 (16 MiB) to 68719476736 (64 GiB).
     #[schemars(range(min = 16 << 20, max = 64_i64 << 30))]
     pub max_memory_bytes: i64,
-    /// Compute resources of the pod. Default: requests of 100m CPU and the memory for entries plus a quarter.
+    /// Compute resources of the pod. Default: requests of 50m CPU and the memory for entries plus a quarter.
     pub resources: ResourcesSpec,
 }
 
@@ -165,7 +165,7 @@ pub struct ManagedStoreSpec {
         "the storage of a managed backend cannot be changed: a volume is not resized",
     )]))]
     pub storage: Quantity,
-    /// Compute resources of the pod. Default: requests of 100m CPU and 256Mi memory.
+    /// Compute resources of the pod. Default: requests of 50m CPU and 256Mi memory.
     pub resources: ResourcesSpec,
 }
 

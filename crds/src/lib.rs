@@ -4,6 +4,11 @@
 //! server enforces. Values that a process reads have the defaults and bounds of [`birbnest_core::config`]; a test holds
 //! the two together.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "`kubectl explain` prints these comments, backticks included"
+)]
+
 mod api;
 mod backends;
 mod cache;

@@ -17,7 +17,7 @@ pub struct WorkerSpec {
     pub retry: RetrySpec,
     /// How many workers there are, by the depth of the queue.
     pub autoscaling: WorkerAutoscalingSpec,
-    /// Compute resources of each worker pod. Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory.
+    /// Compute resources of each worker pod. Default: requests of 50m CPU and 64Mi memory, a limit of 512Mi memory.
     pub resources: ResourcesSpec,
 }
 

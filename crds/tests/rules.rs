@@ -1,5 +1,7 @@
 //! The rules that the API server enforces, evaluated here without one: what is refused, and with which sentence.
 
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use kube_cel::Validator;
 use serde_json::{Value, json};
 
@@ -232,7 +234,7 @@ fn judged(nest: &Value, old: Option<&Value>) -> Vec<String> {
     let mut sentences: Vec<String> = verdict
         .err()
         .into_iter()
-        .flat_map(|errors| errors.into_vec())
+        .flat_map(kube_cel::ValidationErrors::into_vec)
         .map(|error| error.message)
         .collect();
     sentences.sort();

@@ -1,4 +1,4 @@
-//! Prints the CustomResourceDefinition; with `--write` it goes to the file that is installed.
+//! Prints the definition of the BirbNest resource; with `--write` it goes to the file that is installed.
 
 use std::{env, error::Error, fs, io::Write, path::Path};
 
