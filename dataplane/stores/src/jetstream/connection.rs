@@ -21,7 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why an address cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the address of NATS is not valid: write nats://user:password@host:4222, several separated by commas")]
+#[error(
+    "the address of NATS is not valid: write nats://user:password@host:4222, several separated by commas"
+)]
 pub struct InvalidAddress;
 
 /// Parses `BIRBNEST_NATS_URL`: one address, or several separated by commas.
@@ -29,13 +31,19 @@ pub struct InvalidAddress;
 /// # Errors
 /// When one of them is no address.
 pub fn addresses(url: &str) -> Result<Vec<ServerAddr>, InvalidAddress> {
-    url.split(',').map(|one| one.trim().parse().map_err(|_| InvalidAddress)).collect()
+    url.split(',')
+        .map(|one| one.trim().parse().map_err(|_| InvalidAddress))
+        .collect()
 }
 
 /// Options with the credentials of the addresses.
 fn options(servers: &[ServerAddr], name: &str) -> ConnectOptions {
-    let credentials = servers.iter().find_map(|server| Some((server.username()?, server.password())));
-    let options = ConnectOptions::new().name(name).connection_timeout(CONNECT_TIMEOUT);
+    let credentials = servers
+        .iter()
+        .find_map(|server| Some((server.username()?, server.password())));
+    let options = ConnectOptions::new()
+        .name(name)
+        .connection_timeout(CONNECT_TIMEOUT);
     match credentials {
         Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
         Some((token, None)) => options.token(token.to_owned()),
@@ -48,7 +56,10 @@ fn options(servers: &[ServerAddr], name: &str) -> ConnectOptions {
 /// # Errors
 /// When no server answers, or none accepts the credentials.
 pub async fn connect(servers: &[ServerAddr], name: &str) -> Result<Client, ConnectError> {
-    options(servers, name).ping_interval(PING_INTERVAL).connect(servers).await
+    options(servers, name)
+        .ping_interval(PING_INTERVAL)
+        .connect(servers)
+        .await
 }
 
 /// A connection that ends for good when it breaks; `ended` is then cancelled.
@@ -58,8 +69,12 @@ pub(super) async fn connect_once(
     ended: CancellationToken,
 ) -> Result<Client, ConnectError> {
     let authenticated = Arc::new(AtomicBool::new(false));
-    let credentials =
-        servers.iter().find_map(|server| Some((server.username()?.to_owned(), server.password().map(str::to_owned))));
+    let credentials = servers.iter().find_map(|server| {
+        Some((
+            server.username()?.to_owned(),
+            server.password().map(str::to_owned),
+        ))
+    });
     let once = Arc::clone(&authenticated);
     let client = ConnectOptions::with_auth_callback(move |_nonce| {
         let (refused, credentials) = (once.load(Ordering::Acquire), credentials.clone());

@@ -103,7 +103,12 @@ impl Log {
         };
         tokio::spawn(session::keep_connected(connector, Arc::downgrade(&session)));
         let names = Arc::new(StreamNames::new(&config.prefix));
-        Ok(Self { session, names, status, ack_timeout: config.ack_timeout.get() })
+        Ok(Self {
+            session,
+            names,
+            status,
+            ack_timeout: config.ack_timeout.get(),
+        })
     }
 
     /// Whether writes can be queued, and if not, why.
@@ -129,7 +134,11 @@ impl Log {
         let message = PublishMessage::build().payload(payload.into()).headers(headers);
         let acked_before = gate.highest_acked();
         let subject = self.names.subject(partition, hash);
-        let sent = session.context.send_publish(subject, message).await.map_err(refused)?;
+        let sent = session
+            .context
+            .send_publish(subject, message)
+            .await
+            .map_err(refused)?;
         let ack = match tokio::time::timeout(self.ack_timeout, sent).await {
             Ok(answer) => answer.map_err(refused)?,
             Err(_) => return Err(AppendError::OutcomeUnknown("timed out".to_owned())),
@@ -137,7 +146,9 @@ impl Log {
         // Sequences only grow, so the stream went back: what it acknowledged before is gone.
         if ack.sequence <= acked_before {
             session.end("the stream went back to an older state");
-            return Err(AppendError::OutcomeUnknown("the stream went back to an older state".to_owned()));
+            return Err(AppendError::OutcomeUnknown(
+                "the stream went back to an older state".to_owned(),
+            ));
         }
         gate.note_ack(ack.sequence);
         version_of(gate.base, ack.sequence).map_err(|error| AppendError::Refused(error.to_string()))
@@ -192,9 +203,14 @@ pub fn entry_of(
     payload: &[u8],
 ) -> Result<Entry, UnreadableMessage> {
     let base = headers.and_then(|headers| headers.get(BASE_HEADER));
-    let base: u64 = base.and_then(|text| text.as_str().parse().ok()).ok_or(UnreadableMessage::NoBase)?;
+    let base: u64 = base
+        .and_then(|text| text.as_str().parse().ok())
+        .ok_or(UnreadableMessage::NoBase)?;
     let version = version_of(Base::new(base)?, sequence)?;
-    Ok(Entry { version, record: birbnest_core::decode(payload)? })
+    Ok(Entry {
+        version,
+        record: birbnest_core::decode(payload)?,
+    })
 }
 
 fn entry_of_stored(message: &StreamMessage) -> Result<Entry, UnreadableMessage> {
@@ -226,5 +242,7 @@ fn refused(error: PublishError) -> AppendError {
 /// The code with which JetStream itself answered, if it did.
 fn api_error(error: &PublishError) -> Option<ErrorCode> {
     let source = std::error::Error::source(error)?;
-    source.downcast_ref::<async_nats::jetstream::Error>().map(async_nats::jetstream::Error::error_code)
+    source
+        .downcast_ref::<async_nats::jetstream::Error>()
+        .map(async_nats::jetstream::Error::error_code)
 }

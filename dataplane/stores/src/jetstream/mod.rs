@@ -2,6 +2,7 @@
 
 mod connection;
 mod log;
+pub mod provision;
 mod session;
 
 pub use connection::{InvalidAddress, addresses, connect};

@@ -211,6 +211,11 @@ pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), Provision
     Ok(())
 }
 
+/// What the workers' consumer must look like.
+pub(super) fn consumer_settings() -> ConsumerConfig {
+    wanted::drain()
+}
+
 async fn ensure_stream(
     js: &Context,
     name: &str,

@@ -99,7 +99,9 @@ impl Postgres {
         lease.end(read)?.into_iter().map(FenceRow::parse).collect()
     }
 
-    /// Makes the first fence row of a partition, with base 0, unless there is one; returns the one that is there then.
+    /// Makes the first fence row of a partition, unless there is one; returns the one that is there then. Versions start
+    /// above `highest`, the highest one that the stream's messages carry. The cache generation starts at the time: Redis
+    /// may hold copies of a database that is gone.
     ///
     /// # Errors
     /// When PostgreSQL does not answer, or the row is not valid.
@@ -108,17 +110,24 @@ impl Postgres {
         partition: Partition,
         stream: &str,
         incarnation: &Incarnation,
+        highest: Version,
     ) -> Result<Fence, PostgresError> {
+        let base = match highest {
+            Version::ZERO => Base::ZERO,
+            version => Base::above(version).map_err(CorruptValue::from)?,
+        };
         let mut lease = self.lease().await?;
         let work = async {
             sqlx::query(
                 "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, \
-                 purge_sequence, mark, generation) VALUES ($1, $2, 1, 0, 'Queue', $3, 0, 0, 0, 1) \
+                 purge_sequence, mark, generation) VALUES ($1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
+                 extract(epoch FROM now())::bigint) \
                  ON CONFLICT (partition) DO NOTHING",
             )
             .bind(partition.0.cast_signed())
             .bind(stream)
             .bind(incarnation.as_str())
+            .bind(base.get().cast_signed())
             .execute(&mut *lease)
             .await?;
             select(&mut lease, partition, "").await

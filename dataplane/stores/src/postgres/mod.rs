@@ -129,13 +129,11 @@ impl Lease {
     /// Gives the connection back. One that did not answer in time is closed instead: nobody knows what it would say
     /// to the next one.
     fn end<T>(mut self, answered: Result<sqlx::Result<T>, Elapsed>) -> Result<T, PostgresError> {
-        match answered {
-            Ok(result) => result.map_err(PostgresError::from),
-            Err(_) => {
-                self.connection.close_on_drop();
-                Err(PostgresError::TimedOut(self.limit))
-            }
+        if let Ok(result) = answered {
+            return result.map_err(PostgresError::from);
         }
+        self.connection.close_on_drop();
+        Err(PostgresError::TimedOut(self.limit))
     }
 }
 

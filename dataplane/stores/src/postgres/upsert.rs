@@ -1,6 +1,7 @@
 //! Writing batches.
 
 use birbnest_core::{Content, Entry, Partition, Version};
+use serde_json::value::RawValue;
 use sqlx::{Acquire, PgConnection};
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -133,7 +134,7 @@ impl<'a> Columns<'a> {
 /// Value and metadata as text, neither for a tombstone.
 fn texts(content: &Content) -> (Option<&str>, Option<&str>) {
     match content {
-        Content::Value { value, metadata } => (Some(value.get()), metadata.as_deref().map(|text| text.get())),
+        Content::Value { value, metadata } => (Some(value.get()), metadata.as_deref().map(RawValue::get)),
         Content::Tombstone => (None, None),
     }
 }

@@ -1,0 +1,131 @@
+//! The fence: a PostgreSQL row per partition that says which stream is the partition's log, and from where on versions
+//! count. Every connection passes it before it publishes; every process watches it.
+
+use std::{sync::Arc, time::Duration};
+
+use birbnest_core::{Incarnation, Partition};
+use tokio::sync::watch;
+
+use crate::{Connectivity, postgres::Postgres, redis::Generations};
+
+pub use crate::postgres::Fence;
+
+/// How often the fences are read: for so long a copy that a worker could not refresh may still be served.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What the fence says to a connection that wants to publish.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is the stream that the fence names, with everything that is recorded.
+    Pass,
+    /// Sequences may repeat: the epoch must be raised first. Says why.
+    Raise(&'static str),
+    /// The fence is that of another stream: another nest uses this schema.
+    Foreign,
+}
+
+/// Compares the stream that a connection sees with the fence, which was read before.
+pub fn judge(fence: &Fence, stream: &str, incarnation: &Incarnation, last_sequence: u64) -> Judgement {
+    if fence.stream != stream {
+        return Judgement::Foreign;
+    }
+    if fence.incarnation != *incarnation {
+        return Judgement::Raise("the stream or its server is another one");
+    }
+    let recorded = fence
+        .base
+        .sequence_at(fence.highest_version)
+        .max(fence.purge_sequence);
+    if last_sequence < recorded {
+        return Judgement::Raise("the stream went back to an older state");
+    }
+    Judgement::Pass
+}
+
+/// The fences as last read, cheap to clone.
+#[derive(Clone)]
+pub struct FenceWatch {
+    fences: watch::Sender<Arc<[Fence]>>,
+    generations: Generations,
+    status: watch::Receiver<Connectivity>,
+}
+
+impl FenceWatch {
+    /// Starts reading the fences in the background, for as long as somebody watches.
+    pub fn start(postgres: Postgres, partitions: u16) -> Self {
+        let generations = Generations::unread(partitions);
+        let (fences, _) = watch::channel(Arc::from([]));
+        let (sender, status) = watch::channel(Connectivity::default());
+        tokio::spawn(keep_reading(
+            postgres,
+            generations.clone(),
+            fences.clone(),
+            sender,
+        ));
+        Self {
+            fences,
+            generations,
+            status,
+        }
+    }
+
+    /// The generation counters, which follow the fences.
+    pub fn generations(&self) -> Generations {
+        self.generations.clone()
+    }
+
+    /// Whether PostgreSQL answers, and if not, why.
+    pub fn status(&self) -> watch::Receiver<Connectivity> {
+        self.status.clone()
+    }
+
+    /// Takes over a fence that was read elsewhere, so that nobody waits for the next look.
+    pub fn observe(&self, fence: &Fence) {
+        self.generations.advance(fence.partition, fence.generation);
+    }
+
+    /// The fences, whenever they change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<[Fence]>> {
+        self.fences.subscribe()
+    }
+
+    /// The fence of a partition, if it has been read and exists.
+    pub fn get(&self, partition: Partition) -> Option<Fence> {
+        self.fences
+            .borrow()
+            .iter()
+            .find(|fence| fence.partition == partition)
+            .cloned()
+    }
+}
+
+async fn keep_reading(
+    postgres: Postgres,
+    generations: Generations,
+    fences: watch::Sender<Arc<[Fence]>>,
+    status: watch::Sender<Connectivity>,
+) {
+    let mut turn = tokio::time::interval(WATCH_INTERVAL);
+    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !status.is_closed() {
+        turn.tick().await;
+        match postgres.fences().await {
+            Ok(read) => {
+                for fence in &read {
+                    generations.advance(fence.partition, fence.generation);
+                }
+                fences.send_if_modified(|known| {
+                    let changed = **known != *read;
+                    if changed {
+                        *known = read.into();
+                    }
+                    changed
+                });
+                status.send_replace(Connectivity::Connected);
+            }
+            Err(error) => {
+                status.send_replace(Connectivity::lost(&error));
+            }
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A connection that has passed the fence of every partition, and the task that keeps one.
+
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use async_nats::{
+    Client, ConnectError, ServerAddr,
+    jetstream::{
+        Context,
+        consumer::{Config as Settings, Consumer},
+        context::{ContextBuilder, GetStreamError},
+        stream::{ConsumerError, Info, InfoError, LastRawMessageErrorKind, Stream},
+    },
+};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use birbnest_core::{Base, CONSUMER, Incarnation, Partition, StreamNames, Version, config::StreamConfig};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{connection::connect_once, log::entry_of, provision};
+use crate::{
+    Connectivity,
+    fence::{Fence, FenceWatch, Judgement, judge},
+    postgres::{Postgres, PostgresError},
+};
+
+/// Metadata of the consumer that says for which epoch it was made.
+const EPOCH_KEY: &str = "birbnest.dev/epoch";
+/// How often pods that pass the fence at once may get in each other's way before one gives up and starts again.
+const MAX_TURNS: usize = 8;
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// A connection whose publishes carry the base of the current epoch.
+pub(super) struct Session {
+    pub(super) context: Context,
+    pub(super) gates: Vec<Arc<Gate>>,
+    ended: CancellationToken,
+}
+
+/// What passing the fence of a partition yields.
+pub(super) struct Gate {
+    pub(super) stream: Stream,
+    pub(super) base: Base,
+    /// Whether the stream has no followers, so that a direct get is answered by the leader.
+    pub(super) one_copy: bool,
+    epoch: i64,
+    highest_acked: AtomicU64,
+}
+
+impl Session {
+    /// Ends the session: the next one passes the fence again.
+    pub(super) fn end(&self, reason: &str) {
+        tracing::warn!(reason, "giving up the connection to nats");
+        self.ended.cancel();
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+}
+
+impl Gate {
+    /// The highest sequence acknowledged over this connection, or that the stream had when it passed the fence.
+    pub(super) fn highest_acked(&self) -> u64 {
+        self.highest_acked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_ack(&self, sequence: u64) {
+        self.highest_acked.fetch_max(sequence, Ordering::AcqRel);
+    }
+}
+
+/// Why no session could be had. The next attempt may succeed.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("nats does not answer: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("the stream {stream} cannot be used: {source}")]
+    Stream { stream: String, source: GetStreamError },
+    #[error("the stream {stream} did not say its state: {source}")]
+    Info { stream: String, source: InfoError },
+    #[error("the consumer of the stream {stream} cannot be used: {message}")]
+    Consumer { stream: String, message: String },
+    #[error("the last message of the stream {stream} cannot be read: {message}")]
+    History { stream: String, message: String },
+    #[error("the fence cannot be read: {0}")]
+    Fence(#[from] PostgresError),
+    #[error(
+        "the schema belongs to the stream {theirs}, not to {ours}: give this nest a schema of its own (postgres.schema)"
+    )]
+    Foreign { theirs: String, ours: String },
+    #[error("other pods kept changing the fence")]
+    Contended,
+}
+
+/// What a session is made from.
+pub(super) struct Connector {
+    pub(super) servers: Vec<ServerAddr>,
+    pub(super) config: StreamConfig,
+    pub(super) postgres: Postgres,
+    pub(super) fences: FenceWatch,
+    pub(super) status: watch::Sender<Connectivity>,
+}
+
+/// Connects, passes the fence, watches and starts again until the last user of `current` is gone.
+pub(super) async fn keep_connected(connector: Connector, current: Weak<ArcSwapOption<Session>>) {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times();
+    let mut pause = pauses.build();
+    while current.strong_count() > 0 {
+        let session = match connector.open().await {
+            Ok(session) => Arc::new(session),
+            Err(error) => {
+                tracing::debug!(%error, "writes cannot be queued yet");
+                connector.status.send_replace(Connectivity::lost(&error));
+                tokio::time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
+                continue;
+            }
+        };
+        pause = pauses.build();
+        let Some(slot) = current.upgrade() else { return };
+        slot.store(Some(Arc::clone(&session)));
+        connector.status.send_replace(Connectivity::Connected);
+        tracing::info!(
+            partitions = session.gates.len(),
+            "passed the fence, writes can be queued"
+        );
+        drop(slot);
+        connector.watch(&session, &current).await;
+        let Some(slot) = current.upgrade() else { return };
+        slot.store(None);
+        connector
+            .status
+            .send_replace(Connectivity::lost(&"the connection was lost"));
+    }
+}
+
+impl Connector {
+    async fn open(&self) -> Result<Session, SessionError> {
+        let ended = CancellationToken::new();
+        let client = connect_once(&self.servers, "birbnest-api", ended.clone()).await?;
+        let context = ContextBuilder::new()
+            .timeout(self.config.ack_timeout.get())
+            .build(client.clone());
+        let mut gates = Vec::with_capacity(usize::from(self.config.partitions));
+        for partition in (0..self.config.partitions).map(Partition) {
+            gates.push(Arc::new(self.pass(&client, &context, partition).await?));
+        }
+        Ok(Session {
+            context,
+            gates,
+            ended,
+        })
+    }
+
+    /// Passes the fence of a partition: the stream is the one that the fence names and has lost nothing that is
+    /// recorded there, or else the epoch is raised first, so that nothing older can ever win.
+    async fn pass(
+        &self,
+        client: &Client,
+        context: &Context,
+        partition: Partition,
+    ) -> Result<Gate, SessionError> {
+        let name = StreamNames::new(&self.config.prefix).stream(partition);
+        let mut stream = match context.get_stream(&name).await {
+            Ok(stream) => stream,
+            Err(source) => return Err(SessionError::Stream { stream: name, source }),
+        };
+        for _ in 0..MAX_TURNS {
+            // The fence before the stream: what the fence records was in the stream before.
+            let fence = self.postgres.fence(partition).await?;
+            let info = match stream.info().await {
+                Ok(info) => info.clone(),
+                Err(source) => return Err(SessionError::Info { stream: name, source }),
+            };
+            let incarnation = incarnation(&info, client);
+            let last_sequence = info.state.last_sequence;
+            let Some(fence) = fence else {
+                let highest = highest_version(&stream, &name, last_sequence).await?;
+                self.postgres
+                    .create_fence_if_absent(partition, &name, &incarnation, highest)
+                    .await?;
+                continue;
+            };
+            match judge(&fence, &name, &incarnation, last_sequence) {
+                Judgement::Pass => {
+                    self.fences.observe(&fence);
+                    ensure_consumer(context, &stream, &name, fence.epoch).await?;
+                    return Ok(Gate {
+                        stream,
+                        base: fence.base,
+                        one_copy: self.config.replicas == 1,
+                        epoch: fence.epoch,
+                        highest_acked: AtomicU64::new(last_sequence),
+                    });
+                }
+                Judgement::Raise(reason) => {
+                    tracing::warn!(%partition, epoch = fence.epoch, reason, "raising the epoch");
+                    self.postgres
+                        .raise_epoch(partition, fence.epoch, &incarnation, last_sequence)
+                        .await?;
+                }
+                Judgement::Foreign => {
+                    return Err(SessionError::Foreign {
+                        theirs: fence.stream,
+                        ours: name,
+                    });
+                }
+            }
+        }
+        Err(SessionError::Contended)
+    }
+
+    /// Returns when the connection broke, was given up, or belongs to an epoch that is over.
+    async fn watch(&self, session: &Session, current: &Weak<ArcSwapOption<Session>>) {
+        let mut fences = self.fences.subscribe();
+        loop {
+            tokio::select! {
+                () = session.ended.cancelled() => return,
+                changed = fences.changed() => if changed.is_err() { return },
+            }
+            let raised = fences
+                .borrow_and_update()
+                .iter()
+                .any(|fence| is_over(session, fence));
+            if raised {
+                session.end("another pod raised the epoch");
+            }
+            if current.strong_count() == 0 {
+                return;
+            }
+        }
+    }
+}
+
+fn is_over(session: &Session, fence: &Fence) -> bool {
+    let gate = session.gates.get(usize::from(fence.partition.0));
+    gate.is_some_and(|gate| gate.epoch < fence.epoch)
+}
+
+/// With one server also its id belongs to the incarnation: it is new with every process, and a killed one may have lost
+/// the tail that it had acknowledged. A member of a cluster catches up from the others.
+fn incarnation(info: &Info, client: &Client) -> Incarnation {
+    let server_id = client.server_info().server_id;
+    let alone = info.cluster.is_none();
+    Incarnation::new(&info.created.to_string(), alone.then_some(server_id.as_str()))
+}
+
+/// The highest version in a stream that has no fence yet: it may have been used before, with a database that is gone.
+async fn highest_version(stream: &Stream, name: &str, last_sequence: u64) -> Result<Version, SessionError> {
+    let failed = |message: String| SessionError::History {
+        stream: name.to_owned(),
+        message,
+    };
+    if last_sequence == 0 {
+        return Ok(Version::ZERO);
+    }
+    match stream.get_raw_message(last_sequence).await {
+        Ok(message) => entry_of(Some(&message.headers), message.sequence, &message.payload)
+            .map(|entry| entry.version)
+            .map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+            Version::new(last_sequence).map_err(|error| failed(error.to_string()))
+        }
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// The workers' consumer must not remember acknowledgements of an older epoch, whose sequences may come again. It is
+/// made anew once per epoch; what the stream still holds is then delivered again, which versions make harmless.
+async fn ensure_consumer(
+    context: &Context,
+    stream: &Stream,
+    name: &str,
+    epoch: i64,
+) -> Result<(), SessionError> {
+    let failed = |message: String| SessionError::Consumer {
+        stream: name.to_owned(),
+        message,
+    };
+    let made_for = match stream.consumer_info(CONSUMER).await {
+        Ok(info) => info
+            .config
+            .metadata
+            .get(EPOCH_KEY)
+            .and_then(|epoch| epoch.parse().ok())
+            .unwrap_or(1),
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    if made_for == epoch {
+        return Ok(());
+    }
+    if let Err(error) = stream.delete_consumer(CONSUMER).await {
+        // Another pod may have deleted it first; if not, creating it will say so.
+        tracing::debug!(%error, stream = name, "the old consumer was not deleted");
+    }
+    let mut settings = provision::consumer_settings();
+    settings.metadata.insert(EPOCH_KEY.to_owned(), epoch.to_string());
+    let created: Result<Consumer<Settings>, ConsumerError> =
+        context.create_consumer_on_stream(settings, name).await;
+    created.map(|_| ()).map_err(|error| failed(error.to_string()))
+}

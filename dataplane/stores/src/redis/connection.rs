@@ -1,0 +1,131 @@
+//! One multiplexed connection that is made anew when it breaks, together with what it says about its server.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwapOption;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use redis::{AsyncConnectionConfig, Client, InfoDict, RedisError, aio::MultiplexedConnection};
+use tokio::sync::{Notify, watch};
+
+use super::CacheError;
+use crate::Connectivity;
+
+/// How often an idle connection is tried, so that a dead one is found before a request finds it.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection and the process it leads to. Both are used together: a copy is judged by the generation of the
+/// connection that it was read from.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: MultiplexedConnection,
+    /// 40 hexadecimal digits, new with every start of Redis.
+    pub(super) run_id: String,
+}
+
+/// What requests and the connecting task share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    session: ArcSwapOption<Session>,
+    broken: Notify,
+}
+
+impl Shared {
+    /// The session, while there is one.
+    pub(super) fn session(&self) -> Result<Arc<Session>, CacheError> {
+        self.session.load_full().ok_or(CacheError::NotConnected)
+    }
+
+    /// Gives a session up after an error that no later command on it would survive.
+    pub(super) fn note(&self, session: &Arc<Session>, error: &RedisError) {
+        // A read-only replica was a master before a failover; a new connection finds the new one.
+        let lost = error.is_unrecoverable_error() || error.is_io_error() && !error.is_timeout();
+        if lost || error.code() == Some("READONLY") {
+            self.give_up(session);
+        }
+    }
+
+    fn give_up(&self, session: &Arc<Session>) {
+        let current = self.session.load();
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, session))
+        {
+            self.session.store(None);
+            self.broken.notify_one();
+        }
+    }
+}
+
+/// Connects, watches and connects again until the last user of `shared` is gone.
+pub(super) async fn keep_connected(
+    client: Client,
+    response_timeout: Duration,
+    shared: std::sync::Weak<Shared>,
+    status: watch::Sender<Connectivity>,
+) {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(2))
+        .with_jitter()
+        .without_max_times();
+    loop {
+        let mut pauses = pauses.build();
+        let session = loop {
+            match connect(&client, response_timeout).await {
+                Ok(session) => break Arc::new(session),
+                Err(error) => {
+                    status.send_replace(Connectivity::lost(&error));
+                    tracing::debug!(%error, "redis does not answer, trying again");
+                }
+            }
+            if shared.strong_count() == 0 {
+                return;
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(PROBE_INTERVAL)).await;
+        };
+        let Some(alive) = shared.upgrade() else { return };
+        alive.session.store(Some(Arc::clone(&session)));
+        drop(alive);
+        status.send_replace(Connectivity::Connected);
+        tracing::info!(run_id = %session.run_id, "connected to redis");
+        if !watch_session(&session, &shared).await {
+            return;
+        }
+        status.send_replace(Connectivity::lost(&"the connection was lost"));
+        tracing::warn!("lost the connection to redis: writes go on, reads use the stream and postgresql");
+    }
+}
+
+/// Waits until the session breaks; false when nobody uses it any more.
+async fn watch_session(session: &Arc<Session>, shared: &std::sync::Weak<Shared>) -> bool {
+    let mut probe = session.connection.clone();
+    loop {
+        let Some(alive) = shared.upgrade() else {
+            return false;
+        };
+        tokio::select! {
+            () = alive.broken.notified() => return true,
+            () = tokio::time::sleep(PROBE_INTERVAL) => {}
+        }
+        if let Err(error) = redis::cmd("PING").query_async::<()>(&mut probe).await {
+            tracing::debug!(%error, "redis did not answer a ping");
+            alive.give_up(session);
+        }
+    }
+}
+
+async fn connect(client: &Client, response_timeout: Duration) -> Result<Session, RedisError> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(response_timeout));
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    let info: InfoDict = redis::cmd("INFO")
+        .arg("server")
+        .query_async(&mut connection)
+        .await?;
+    let run_id = info.get::<String>("run_id").unwrap_or_default();
+    Ok(Session { connection, run_id })
+}
