@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The operator: a controller that reconciles `BirbNest` resources into everything they need, and scales their workers.
+
+pub mod scaling;
