@@ -12,7 +12,7 @@ use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
 
 /// Deduplication by `Nats-Msg-Id` within this time.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 /// How long a worker may hold a message before it is delivered again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages in the hands of all workers of a partition: four full batches (1,000) for each of five workers. Below that
