@@ -1,6 +1,10 @@
 //! A real NATS server with JetStream on disk.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::Path,
+};
 
 use async_nats::jetstream;
 use tokio::sync::OnceCell;
@@ -11,36 +15,41 @@ use super::{
 };
 use crate::wait::eventually;
 
-/// A NATS server on loopback. Its store survives a restart and a kill -9.
+/// A NATS server. Its store survives a restart and a kill -9.
 #[derive(Debug)]
 pub struct NatsServer {
     process: Process,
-    port: u16,
+    address: SocketAddrV4,
 }
 
 impl NatsServer {
     /// The one that the tests of this binary share, each with its own stream prefix. Nobody stops it.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<NatsServer> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start_new).await
+        SHARED.get_or_init(|| Self::start_on(Ipv4Addr::LOCALHOST)).await
     }
 
-    /// One of the caller's own.
+    /// One of the caller's own, on loopback.
+    pub async fn start_new() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// One of the caller's own, on this address of the machine.
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn start_new() -> Self {
-        let port = free_port();
+    pub async fn start_on(host: Ipv4Addr) -> Self {
+        let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("nats");
-        let process = Process::new("nats", recipe(port, &directory), &directory);
-        let server = Self { process, port };
+        let process = Process::new("nats", recipe(address, &directory), &directory);
+        let server = Self { process, address };
         server.start().await;
         server
     }
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://{}", self.address)
     }
 
     /// A stream prefix that nobody else on this server has.
@@ -100,9 +109,9 @@ impl NatsServer {
     }
 }
 
-fn recipe(port: u16, directory: &Path) -> Recipe {
+fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
     let configuration = directory.join("nats.conf");
-    if let Err(error) = fs::write(&configuration, settings(port, directory)) {
+    if let Err(error) = fs::write(&configuration, settings(address, directory)) {
         panic!("cannot write {}: {error}", configuration.display());
     }
     let program = program("nats-server", "BIRBNEST_NATS_SERVER", &[]);
@@ -114,11 +123,12 @@ fn recipe(port: u16, directory: &Path) -> Recipe {
 }
 
 /// Pings as BirbNest asks for; room on paper for the limits of many streams, of which each reserves its own.
-fn settings(port: u16, directory: &Path) -> String {
+fn settings(address: SocketAddrV4, directory: &Path) -> String {
     let store = directory.join("store");
     let store = store.display();
     format!(
-        "listen: \"127.0.0.1:{port}\"\nserver_name: e2e_{port}\nping_interval: \"2s\"\nping_max: 2\n\
-         jetstream {{ store_dir: \"{store}\", max_file_store: 10TB, max_memory_store: 1GB }}\n"
+        "listen: \"{address}\"\nserver_name: e2e_{}\nping_interval: \"2s\"\nping_max: 2\n\
+         jetstream {{ store_dir: \"{store}\", max_file_store: 10TB, max_memory_store: 1GB }}\n",
+        address.port()
     )
 }

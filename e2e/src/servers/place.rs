@@ -18,7 +18,7 @@ pub(crate) fn unique() -> u32 {
     COUNTER.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A loopback port on which nobody listens.
+/// A port on which nobody listens, on no address of this machine.
 ///
 /// It lies below the range from which the kernel takes ports for outgoing connections: else, while a server is
 /// stopped in the middle of a story, somebody's connection could sit on its port.
@@ -34,11 +34,11 @@ pub fn free_port() -> u16 {
         let Ok(port) = u16::try_from(FIRST + offset) else {
             continue;
         };
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
             return port;
         }
     }
-    panic!("no free port on loopback")
+    panic!("no free port")
 }
 
 /// A fresh directory, removed by a later run when this process is gone.

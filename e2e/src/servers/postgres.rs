@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsStr,
+    fs,
+    net::{Ipv4Addr, SocketAddrV4},
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,11 +21,11 @@ use crate::wait::eventually;
 /// Who runs the server when the tests run as root, and who owns the databases.
 const OWNER: &str = "postgres";
 
-/// A PostgreSQL server on loopback. Its data survive a restart and a kill -9.
+/// A PostgreSQL server. Its data survive a restart and a kill -9.
 #[derive(Debug)]
 pub struct PostgresServer {
     process: Process,
-    port: u16,
+    address: SocketAddrV4,
 }
 
 /// Whether commits wait for the disk.
@@ -42,16 +44,21 @@ impl PostgresServer {
         SHARED.get_or_init(|| Self::start_new(Disk::Trusted)).await
     }
 
-    /// One of the caller's own.
+    /// One of the caller's own, on loopback.
+    pub async fn start_new(disk: Disk) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST, disk).await
+    }
+
+    /// One of the caller's own, on this address of the machine, which lets everybody in.
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn start_new(disk: Disk) -> Self {
-        let port = free_port();
+    pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
+        let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("postgres");
         let data = initialised(&directory).await;
-        let process = Process::new("postgres", recipe(port, &data, &directory, disk), &directory);
-        let server = Self { process, port };
+        let process = Process::new("postgres", recipe(address, &data, &directory, disk), &directory);
+        let server = Self { process, address };
         server.start().await;
         server
     }
@@ -87,7 +94,7 @@ impl PostgresServer {
     }
 
     fn url_of(&self, database: &str) -> String {
-        format!("postgres://{OWNER}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{OWNER}@{}/{database}", self.address)
     }
 
     /// Starts it again on the same port and data.
@@ -120,19 +127,19 @@ impl PostgresServer {
     }
 }
 
-fn recipe(port: u16, data: &Path, sockets: &Path, disk: Disk) -> Recipe {
+fn recipe(address: SocketAddrV4, data: &Path, sockets: &Path, disk: Disk) -> Recipe {
     let sync = if disk == Disk::Synced {
         "fsync=on"
     } else {
         "fsync=off"
     };
-    let port = port.to_string();
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
     let sockets = format!("unix_socket_directories={}", sockets.display());
     let text: [&str; 11] = [
         "-p",
         &port,
         "-h",
-        "127.0.0.1",
+        &host,
         "-c",
         sync,
         "-c",
@@ -186,6 +193,12 @@ async fn initialise() -> PathBuf {
     process.start();
     let status = process.until_ended().await;
     assert!(status.success(), "initdb ended with {status}:\n{}", process.log());
+    // Nothing but the network around it protects this server, and it holds nothing worth protecting.
+    let everybody = fs::write(
+        data.join("pg_hba.conf"),
+        "local all all trust\nhost all all all trust\n",
+    );
+    everybody.unwrap_or_else(|error| panic!("cannot write pg_hba.conf: {error}"));
     data
 }
 

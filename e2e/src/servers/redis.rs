@@ -1,6 +1,9 @@
 //! A real Redis.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    path::Path,
+};
 
 use tokio::sync::OnceCell;
 
@@ -10,41 +13,41 @@ use super::{
 };
 use crate::wait::eventually;
 
-/// A Redis server on loopback that keeps nothing over a restart.
+/// A Redis server that keeps nothing over a restart.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Process,
-    port: u16,
+    address: SocketAddrV4,
 }
 
 impl RedisServer {
     /// The one that the tests of this binary share, each with its own key prefix. Nobody stops or flushes it.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<RedisServer> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start_new).await
+        SHARED.get_or_init(|| Self::start_on(Ipv4Addr::LOCALHOST)).await
     }
 
-    /// One of the caller's own.
+    /// One of the caller's own, on loopback.
+    pub async fn start_new() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// One of the caller's own, on this address of the machine.
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn start_new() -> Self {
-        let port = free_port();
+    pub async fn start_on(host: Ipv4Addr) -> Self {
+        let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("redis");
-        let process = Process::new("redis", recipe(port, &directory), &directory);
-        let server = Self { process, port };
+        let process = Process::new("redis", recipe(address, &directory), &directory);
+        let server = Self { process, address };
         server.start().await;
         server
     }
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    /// Its port on loopback.
-    pub fn port(&self) -> u16 {
-        self.port
+        format!("redis://{}/0", self.address)
     }
 
     /// Starts it again, empty, on the same port.
@@ -96,21 +99,24 @@ impl RedisServer {
     }
 }
 
-fn recipe(port: u16, directory: &PathBuf) -> Recipe {
-    let port = port.to_string();
+fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
+    let (host, port) = (address.ip().to_string(), address.port().to_string());
+    // Nothing but the network around it protects this server, and it holds nothing worth protecting.
+    let open = ["--protected-mode", "no"];
     let arguments = [
         "--port",
         &port,
         "--bind",
-        "127.0.0.1",
+        &host,
         "--save",
         "",
         "--appendonly",
         "no",
         "--dir",
     ];
-    let arguments = arguments
+    let arguments = open
         .iter()
+        .chain(&arguments)
         .map(Into::into)
         .chain([directory.into()])
         .collect();
