@@ -1,0 +1,193 @@
+//! `birbnest-migrate` against a real PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
+use birbnest_core::config::{Config, Secrets};
+use birbnest_e2e::servers::PostgresServer;
+use birbnest_migrate::{MigrateError, SCHEMA_VERSION, Tasks, run};
+use futures::future::join_all;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+/// A database of its own, reached as the administrator.
+struct Database {
+    config: Config,
+    secrets: Secrets,
+}
+
+impl Database {
+    async fn fresh() -> Self {
+        let mut config = Config::default();
+        config.postgres.schema = "nest_a".to_owned();
+        let url = PostgresServer::shared().await.fresh_database().await;
+        Self {
+            config,
+            secrets: secrets(&url),
+        }
+    }
+
+    async fn migrate(&self) -> Result<(), MigrateError> {
+        run(&self.config, &self.secrets, Tasks::default()).await
+    }
+
+    async fn run(&self, statements: &str) {
+        let mut connection = PgConnection::connect(&self.secrets.postgres_url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+
+    async fn ask<T>(&self, query: &'static str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let mut connection = PgConnection::connect(&self.secrets.postgres_url).await.unwrap();
+        sqlx::query_scalar(query)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    }
+}
+
+fn secrets(url: &str) -> Secrets {
+    Secrets {
+        postgres_url: url.to_owned(),
+        nats_url: String::new(),
+        redis_url: String::new(),
+    }
+}
+
+const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM nest_a._sqlx_migrations WHERE success";
+
+#[tokio::test]
+async fn a_fresh_database_gets_the_schema_and_a_second_run_changes_nothing() {
+    let database = Database::fresh().await;
+    database.migrate().await.unwrap();
+    assert_eq!(database.ask::<i64>(APPLIED).await, SCHEMA_VERSION);
+    let before: String = database
+        .ask("SELECT max(installed_on)::text FROM nest_a._sqlx_migrations")
+        .await;
+    database.migrate().await.unwrap();
+    let after: String = database
+        .ask("SELECT max(installed_on)::text FROM nest_a._sqlx_migrations")
+        .await;
+    assert_eq!(before, after);
+    assert_eq!(
+        database
+            .ask::<i64>("SELECT count(*) FROM nest_a.cache_entries")
+            .await,
+        0
+    );
+}
+
+#[tokio::test]
+async fn runs_at_the_same_time_wait_for_each_other() {
+    let database = Database::fresh().await;
+    let runs = (0..6).map(|_| database.migrate());
+    for ended in join_all(runs).await {
+        ended.unwrap();
+    }
+    let applied: i64 = database.ask("SELECT count(*) FROM nest_a._sqlx_migrations").await;
+    assert_eq!(applied, SCHEMA_VERSION);
+}
+
+#[tokio::test]
+async fn a_broken_migration_leaves_nothing_behind_says_why_and_runs_once_it_is_mended() {
+    let database = Database::fresh().await;
+    database
+        .run("CREATE SCHEMA nest_a; CREATE TABLE nest_a.cache_entries (mine text)")
+        .await;
+    let error = database.migrate().await.unwrap_err().to_string();
+    for part in [
+        "migration 2",
+        "cache entries",
+        "relation \"cache_entries\" already exists",
+        "42P07",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    assert_eq!(database.ask::<i64>(APPLIED).await, 1, "the one before it stays");
+    let indexes =
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = 'nest_a' AND tablename = 'cache_entries'";
+    assert_eq!(database.ask::<i64>(indexes).await, 0);
+
+    database.run("DROP TABLE nest_a.cache_entries").await;
+    database.migrate().await.unwrap();
+    assert_eq!(database.ask::<i64>(APPLIED).await, SCHEMA_VERSION);
+}
+
+#[tokio::test]
+async fn a_schema_that_an_administrator_prepared_needs_no_right_to_create_one() {
+    let database = Database::fresh().await;
+    database
+        .run(
+            "CREATE ROLE modest LOGIN; CREATE SCHEMA nest_a AUTHORIZATION modest; \
+             REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        )
+        .await;
+    let modest = Database {
+        config: database.config.clone(),
+        secrets: secrets(&database.secrets.postgres_url.replace("postgres@", "modest@")),
+    };
+    assert!(
+        modest.secrets.postgres_url.contains("modest@"),
+        "the test's address names its user"
+    );
+    modest.migrate().await.unwrap();
+
+    let mut elsewhere = Database {
+        config: modest.config.clone(),
+        secrets: modest.secrets,
+    };
+    elsewhere.config.postgres.schema = "nest_b".to_owned();
+    let error = elsewhere.migrate().await.unwrap_err().to_string();
+    assert!(error.contains("permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn a_schema_from_a_later_release_is_left_as_it_is() {
+    let database = Database::fresh().await;
+    database.migrate().await.unwrap();
+    database
+        .run("INSERT INTO nest_a._sqlx_migrations VALUES (9000, 'from the future', now(), true, '\\x00', 1)")
+        .await;
+    database.migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_was_changed_after_it_was_applied_is_refused() {
+    let database = Database::fresh().await;
+    database.migrate().await.unwrap();
+    database
+        .run("UPDATE nest_a._sqlx_migrations SET checksum = '\\x00' WHERE version = 1")
+        .await;
+    let error = database.migrate().await.unwrap_err();
+    assert!(matches!(error, MigrateError::Altered(1)), "{error}");
+}
+
+#[tokio::test]
+async fn two_nests_share_a_database_and_one_goes_without_the_other() {
+    let one = Database::fresh().await;
+    let mut two = Database {
+        config: one.config.clone(),
+        secrets: one.secrets.clone(),
+    };
+    two.config.postgres.schema = "nest_b".to_owned();
+    one.migrate().await.unwrap();
+    two.migrate().await.unwrap();
+    let drop = Tasks {
+        drop_schema: true,
+        ..Tasks::default()
+    };
+    run(&two.config, &two.secrets, drop).await.unwrap();
+    run(&two.config, &two.secrets, drop).await.unwrap();
+    let left: i64 = one
+        .ask("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'nest\\__'")
+        .await;
+    assert_eq!(left, 1);
+    assert_eq!(one.ask::<i64>(APPLIED).await, SCHEMA_VERSION);
+}

@@ -1,0 +1,412 @@
+//! Entries and the fence in a real PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
+use birbnest_core::{
+    Content, Entry, EntryId, Incarnation, Partition, Record, Timestamp, Version,
+    config::{Config, Period, PostgresConfig, Secrets},
+};
+use birbnest_e2e::{
+    servers::{Disk, PostgresServer},
+    wait::eventually,
+};
+use birbnest_migrate::Tasks;
+use birbnest_stores::postgres::{Observed, Postgres, PostgresError, Raised};
+use serde_json::value::RawValue;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+const PARTITION: Partition = Partition(0);
+
+/// A migrated schema of its own with a fence row.
+async fn table() -> Postgres {
+    let (postgres, _) = table_at(&PostgresServer::shared().await.fresh_database().await).await;
+    postgres
+}
+
+async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
+    let config = Config::default();
+    let secrets = Secrets {
+        postgres_url: url.to_owned(),
+        nats_url: String::new(),
+        redis_url: String::new(),
+    };
+    birbnest_migrate::run(&config, &secrets, Tasks::default())
+        .await
+        .unwrap();
+    let postgres = Postgres::connect(url, "test", &config.postgres).unwrap();
+    postgres
+        .create_fence_if_absent(PARTITION, "cache_persist_0", &incarnation("one"), Version::ZERO)
+        .await
+        .unwrap();
+    (postgres, config.postgres)
+}
+
+fn incarnation(name: &str) -> Incarnation {
+    Incarnation::new(name, None)
+}
+
+fn id(key: &str) -> EntryId {
+    EntryId {
+        instance: "global".parse().unwrap(),
+        key: key.parse().unwrap(),
+    }
+}
+
+fn version(version: u64) -> Version {
+    Version::new(version).unwrap()
+}
+
+fn entry(key: &str, number: u64, content: Content) -> Entry {
+    let now = Timestamp::from_micros(1_763_700_000_000_000 + number.cast_signed());
+    Entry {
+        version: version(number),
+        record: Record {
+            id: id(key),
+            content,
+            created_at: now,
+            updated_at: now,
+            expires_at: None,
+            operation_ids: vec![Uuid::from_u128(number.into())],
+        },
+    }
+}
+
+fn value(key: &str, number: u64, value: &str) -> Entry {
+    let value = RawValue::from_string(value.to_owned()).unwrap();
+    entry(
+        key,
+        number,
+        Content::Value {
+            value,
+            metadata: None,
+        },
+    )
+}
+
+fn tombstone(key: &str, number: u64) -> Entry {
+    entry(key, number, Content::Tombstone)
+}
+
+async fn stored(postgres: &Postgres, key: &str) -> Option<Entry> {
+    postgres.read(PARTITION, &id(key)).await.unwrap().entry
+}
+
+fn text(entry: &Entry) -> &str {
+    match &entry.record.content {
+        Content::Value { value, .. } => value.get(),
+        Content::Tombstone => "(tombstone)",
+    }
+}
+
+/// As the janitor would: everything up to here is persisted.
+async fn mark(postgres: &Postgres, up_to: u64) {
+    let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
+    let observed = Observed {
+        epoch: fence.epoch,
+        incarnation: fence.incarnation,
+        mark: version(up_to),
+        purge_sequence: fence.base.sequence_at(version(up_to)),
+        highest_version: version(up_to),
+    };
+    assert!(postgres.record_mark(PARTITION, &observed).await.unwrap());
+}
+
+#[tokio::test]
+async fn an_entry_comes_back_byte_for_byte() {
+    let postgres = table().await;
+    let mut entry = value("robin", 3, r#"{"b": 1.50,  "a": [1, 2], "a": "\u0000"}"#);
+    entry.record.expires_at = Some(entry.record.updated_at.plus_seconds(60));
+    entry.record.operation_ids = vec![Uuid::from_u128(1), Uuid::from_u128(2)];
+    let Content::Value { metadata, .. } = &mut entry.record.content else {
+        unreachable!()
+    };
+    *metadata = Some(RawValue::from_string(r#"{ "tag":"x" }"#.to_owned()).unwrap());
+    postgres
+        .upsert(PARTITION, std::slice::from_ref(&entry))
+        .await
+        .unwrap();
+
+    let back = stored(&postgres, "robin").await.unwrap();
+    assert_eq!(format!("{back:?}"), format!("{entry:?}"));
+    assert!(stored(&postgres, "wren").await.is_none());
+}
+
+#[tokio::test]
+async fn an_older_version_never_replaces_a_newer_one() {
+    let postgres = table().await;
+    postgres
+        .upsert(PARTITION, &[value("a", 5, "5"), value("b", 6, "6")])
+        .await
+        .unwrap();
+    let written = postgres
+        .upsert(PARTITION, &[value("a", 4, "4"), value("b", 7, "7")])
+        .await
+        .unwrap();
+    assert_eq!(written.rows, 1);
+    assert_eq!(text(&stored(&postgres, "a").await.unwrap()), "5");
+    assert_eq!(text(&stored(&postgres, "b").await.unwrap()), "7");
+    let again = postgres
+        .upsert(PARTITION, &[value("a", 5, "5"), value("b", 7, "7")])
+        .await
+        .unwrap();
+    assert_eq!(again.rows, 0);
+}
+
+#[tokio::test]
+async fn an_overwrite_keeps_the_creation_time_and_a_new_life_gets_a_new_one() {
+    let postgres = table().await;
+    let first = value("a", 1, "1");
+    let born = first.record.created_at;
+    postgres.upsert(PARTITION, &[first]).await.unwrap();
+    let mut mortal = value("a", 2, "2");
+    mortal.record.expires_at = Some(mortal.record.updated_at.plus_seconds(1));
+    let death = mortal.record.expires_at.unwrap();
+    postgres.upsert(PARTITION, &[mortal]).await.unwrap();
+    assert_eq!(stored(&postgres, "a").await.unwrap().record.created_at, born);
+
+    let mut heir = value("a", 3, "3");
+    (heir.record.created_at, heir.record.updated_at) = (death, death);
+    postgres.upsert(PARTITION, &[heir]).await.unwrap();
+    assert_eq!(stored(&postgres, "a").await.unwrap().record.created_at, death);
+
+    postgres.upsert(PARTITION, &[tombstone("a", 4)]).await.unwrap();
+    let phoenix = value("a", 5, "5");
+    let reborn = phoenix.record.created_at;
+    postgres.upsert(PARTITION, &[phoenix]).await.unwrap();
+    assert_eq!(stored(&postgres, "a").await.unwrap().record.created_at, reborn);
+}
+
+#[tokio::test]
+async fn messages_at_or_below_the_mark_are_ignored() {
+    let postgres = table().await;
+    mark(&postgres, 10).await;
+    let written = postgres
+        .upsert(PARTITION, &[value("a", 10, "10"), value("b", 11, "11")])
+        .await
+        .unwrap();
+    assert_eq!((written.mark, written.rows), (version(10), 1));
+    assert!(stored(&postgres, "a").await.is_none());
+    assert!(stored(&postgres, "b").await.is_some());
+}
+
+#[tokio::test]
+async fn one_row_that_is_no_json_for_postgres_rejects_the_batch_and_says_so() {
+    let postgres = table().await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let batch = [value("good", 1, "1"), value("deep", 2, &deep)];
+    let error = postgres.upsert(PARTITION, &batch).await.unwrap_err();
+    assert!(error.is_rejection(), "{error}");
+    assert!(stored(&postgres, "good").await.is_none());
+}
+
+#[tokio::test]
+async fn many_keys_are_read_in_the_order_of_the_questions() {
+    let postgres = table().await;
+    postgres
+        .upsert(PARTITION, &[value("a", 1, "1"), value("c", 3, "3")])
+        .await
+        .unwrap();
+    let ids = ["c", "b", "a", "c"].map(|key| (PARTITION, id(key)));
+    let found = postgres.read_many(&ids).await.unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|stored| stored.entry.as_ref().map(text))
+        .collect();
+    assert_eq!(found, [Some("3"), None, Some("1"), Some("3")]);
+    assert!(matches!(
+        postgres.read_many(&[(Partition(9), id("a"))]).await,
+        Err(PostgresError::NoFence(Partition(9)))
+    ));
+}
+
+#[tokio::test]
+async fn the_sweep_leaves_whatever_is_above_the_mark() {
+    let postgres = table().await;
+    let mut expired = [value("old", 2, "2"), value("young", 12, "12")];
+    for entry in &mut expired {
+        entry.record.expires_at = Some(entry.record.updated_at.plus_seconds(1));
+    }
+    postgres
+        .upsert(
+            PARTITION,
+            &[tombstone("a", 1), tombstone("b", 11), value("c", 3, "3")],
+        )
+        .await
+        .unwrap();
+    postgres.upsert(PARTITION, &expired).await.unwrap();
+    assert_eq!(postgres.sweep(PARTITION, 100).await.unwrap().total(), 0);
+
+    mark(&postgres, 10).await;
+    let swept = postgres.sweep(PARTITION, 100).await.unwrap();
+    assert_eq!((swept.tombstones, swept.expired), (1, 1));
+    for (key, there) in [
+        ("a", false),
+        ("old", false),
+        ("b", true),
+        ("young", true),
+        ("c", true),
+    ] {
+        assert_eq!(stored(&postgres, key).await.is_some(), there, "{key}");
+    }
+    let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
+    assert!(fence.highest_version >= version(10));
+}
+
+#[tokio::test]
+async fn the_first_fence_row_wins() {
+    let postgres = table().await;
+    let two = incarnation("two");
+    let second = postgres
+        .create_fence_if_absent(PARTITION, "other", &two, version(9))
+        .await
+        .unwrap();
+    assert_eq!((second.stream.as_str(), second.epoch), ("cache_persist_0", 1));
+    assert_eq!(postgres.fences().await.unwrap(), [second]);
+    assert!(postgres.fence(Partition(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_first_fence_row_lies_above_what_the_stream_holds_from_a_database_that_is_gone() {
+    let postgres = table().await;
+    let held = postgres
+        .create_fence_if_absent(Partition(1), "s", &incarnation("one"), version(9))
+        .await
+        .unwrap();
+    assert!(held.base.get() > 9);
+}
+
+#[tokio::test]
+async fn of_many_who_raise_the_epoch_one_does() {
+    let postgres = table().await;
+    mark(&postgres, 700).await;
+    let before = postgres.fence(PARTITION).await.unwrap().unwrap();
+    let raises = (0..8).map(|i| {
+        let (postgres, stream) = (postgres.clone(), incarnation(&format!("two {i}")));
+        tokio::spawn(async move { postgres.raise_epoch(PARTITION, 1, &stream, 900).await.unwrap() })
+    });
+    let mut here = Vec::new();
+    for raise in raises.collect::<Vec<_>>() {
+        match raise.await.unwrap() {
+            Raised::Here(fence) => here.push(fence),
+            Raised::Elsewhere(fence) => assert_eq!(fence.epoch, 2),
+        }
+    }
+    let [fence] = here.try_into().unwrap();
+    assert_eq!(fence.base.get(), 900 + (1 << 32));
+    assert_eq!((fence.mark, fence.purge_sequence), (version(700), 0));
+    assert_eq!(fence.generation, before.generation + 1);
+    assert_eq!(postgres.fence(PARTITION).await.unwrap().unwrap(), fence);
+}
+
+#[tokio::test]
+async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
+    let postgres = table().await;
+    let old = postgres.fence(PARTITION).await.unwrap().unwrap();
+    postgres
+        .raise_epoch(PARTITION, 1, &incarnation("two"), 50)
+        .await
+        .unwrap();
+    let observed = Observed {
+        epoch: old.epoch,
+        incarnation: old.incarnation,
+        mark: version(50),
+        purge_sequence: 50,
+        highest_version: version(50),
+    };
+    assert!(!postgres.record_mark(PARTITION, &observed).await.unwrap());
+    assert_eq!(
+        postgres.fence(PARTITION).await.unwrap().unwrap().mark,
+        Version::ZERO
+    );
+}
+
+#[tokio::test]
+async fn the_generation_only_goes_up() {
+    let postgres = table().await;
+    let first = postgres.raise_generation(PARTITION).await.unwrap();
+    assert_eq!(postgres.raise_generation(PARTITION).await.unwrap(), first + 1);
+    assert_eq!(
+        postgres.fence(PARTITION).await.unwrap().unwrap().generation,
+        first + 1
+    );
+    assert!(matches!(
+        postgres.raise_generation(Partition(5)).await,
+        Err(PostgresError::NoFence(_))
+    ));
+}
+
+#[tokio::test]
+async fn the_leadership_passes_on_when_the_leader_is_gone() {
+    let postgres = table().await;
+    let mut leader = postgres
+        .try_lead("janitor")
+        .await
+        .unwrap()
+        .expect("nobody else leads");
+    leader.confirm().await.unwrap();
+    assert!(postgres.try_lead("janitor").await.unwrap().is_none());
+    assert!(postgres.try_lead("something else").await.unwrap().is_some());
+    drop(leader);
+    eventually("the lock ends with its connection", || async {
+        postgres
+            .try_lead("janitor")
+            .await
+            .unwrap()
+            .ok_or("it is still held")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_schema_that_is_not_migrated_is_nobodys_row() {
+    let url = PostgresServer::shared().await.fresh_database().await;
+    let postgres = Postgres::connect(&url, "test", &PostgresConfig::default()).unwrap();
+    let error = postgres
+        .upsert(PARTITION, &[value("a", 1, "1")])
+        .await
+        .unwrap_err();
+    assert_eq!(error.category(), "refused", "{error}");
+    assert!(postgres.ping().await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_is_found_again() {
+    let server = PostgresServer::start_new(Disk::Trusted).await;
+    let (postgres, _) = table_at(&server.fresh_database().await).await;
+    server.kill9();
+    let error = postgres.ping().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    server.start().await;
+    eventually("the pool finds the server again", || postgres.ping()).await;
+    postgres.upsert(PARTITION, &[value("a", 1, "1")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_waits_for_too_long_is_given_up() {
+    let url = PostgresServer::shared().await.fresh_database().await;
+    let (patient, config) = table_at(&url).await;
+    let config = PostgresConfig {
+        statement_timeout: Period::from_millis(100),
+        ..config
+    };
+    let postgres = Postgres::connect(&url, "test", &config).unwrap();
+
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    sqlx::query("LOCK TABLE birbnest.fence")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let error = postgres
+        .upsert(PARTITION, &[value("a", 1, "1")])
+        .await
+        .unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    lock.rollback().await.unwrap();
+    patient.upsert(PARTITION, &[value("a", 1, "1")]).await.unwrap();
+}
