@@ -1,0 +1,113 @@
+//! Errors as clients see them: one JSON object that is both the `{error, code, details}` that existing clients read and
+//! the problem details of RFC 9457. Causes stay in the log.
+
+use std::borrow::Cow;
+
+use axum::{
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// What went wrong, for the client.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    /// Seconds after which trying again makes sense.
+    retry_after: Option<u32>,
+    /// The cause, for the log only.
+    cause: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    error: &'a str,
+    code: &'a str,
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+}
+
+/// The cause of a failure, handed to the one place that logs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause(pub(crate) String);
+
+impl Problem {
+    /// A problem with the stable code that clients act on.
+    pub(crate) fn new(status: StatusCode, code: &'static str) -> Self {
+        Self {
+            status,
+            code,
+            detail: Cow::Borrowed(""),
+            retry_after: None,
+            cause: None,
+        }
+    }
+
+    pub(crate) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    pub(crate) fn cause(mut self, cause: &impl ToString) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// The request cannot be understood or breaks a rule.
+    pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST").detail(detail)
+    }
+
+    /// There is no entry.
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND").detail("there is no entry under this key")
+    }
+
+    /// Nothing was done; trying again later may succeed.
+    pub(crate) fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE")
+            .detail(detail)
+            .retry_after(1)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let body = Body {
+            error: &self.detail,
+            code: self.code,
+            r#type: format!(
+                "urn:birbnest:problem:{}",
+                self.code.to_ascii_lowercase().replace('_', "-")
+            ),
+            title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        };
+        // Strings and a number cannot fail to serialize.
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let content_type = [(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        )];
+        let mut response = (self.status, content_type, body).into_response();
+        if let Some(seconds) = self.retry_after {
+            let name: HeaderName = header::RETRY_AFTER;
+            response.headers_mut().insert(name, HeaderValue::from(seconds));
+        }
+        if let Some(cause) = self.cause {
+            response.extensions_mut().insert(Cause(cause));
+        }
+        response
+    }
+}

@@ -1,0 +1,105 @@
+//! Wires the stores to the routes and serves until the shutdown.
+
+use std::io;
+
+use birbnest_core::config::{Config, Secrets};
+use birbnest_service::{Check, Health, Shutdown, probes_router, serve};
+use birbnest_stores::{
+    Connectivity,
+    fence::FenceWatch,
+    jetstream::{InvalidAddress, Log},
+    postgres::{Postgres, PostgresError},
+    redis::{Cache, CacheError},
+};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    limits::Limits,
+    metrics::Metrics,
+    read::ReadPath,
+    routes::{App, router},
+    write::WritePath,
+};
+
+/// Why the service could not start. Backends that are away are no reason: it waits for them.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address is taken, or not of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// `BIRBNEST_REDIS_URL` is no address of Redis.
+    #[error("BIRBNEST_REDIS_URL: {0}")]
+    Redis(#[from] CacheError),
+    /// `BIRBNEST_NATS_URL` is no address of NATS.
+    #[error("BIRBNEST_NATS_URL: {0}")]
+    Nats(#[from] InvalidAddress),
+    /// `BIRBNEST_POSTGRES_URL` is no address of PostgreSQL.
+    #[error("BIRBNEST_POSTGRES_URL: {0}")]
+    Postgres(#[from] PostgresError),
+}
+
+/// Serves until the shutdown begins, then ends the requests in progress.
+///
+/// # Errors
+/// When an address cannot be used.
+pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result<(), RunError> {
+    let address = config.api.listen;
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        Err(source) => return Err(RunError::Listen { address, source }),
+    };
+    let postgres = Postgres::connect(&secrets.postgres_url, "birbnest-api", &config.postgres)?;
+    let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
+    let cache = Cache::start(
+        &secrets.redis_url,
+        &config.redis,
+        &config.cache,
+        fences.generations(),
+    )?;
+    let log = Log::start(
+        &secrets.nats_url,
+        &config.stream,
+        postgres.clone(),
+        fences.clone(),
+    )?;
+
+    let health = Health::new("birbnest-api", shutdown.clone());
+    follow(health.check("database"), fences.status());
+    follow(health.check("redis"), cache.status());
+    follow(health.check("nats"), log.status());
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let partitions = config.stream.partitions;
+    let app = App {
+        write: WritePath::new(log.clone(), cache.clone(), partitions),
+        read: ReadPath::new(cache, log, postgres, fences, metrics.clone(), partitions),
+        max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
+    };
+    let limits = Limits::new(&config.api, metrics);
+    let router = router(app, limits).merge(probes_router(health, registry));
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving the cache");
+    serve(listener, router, &shutdown, config.api.shutdown_grace.get()).await;
+    Ok(())
+}
+
+/// Keeps a health check in step with a connection, for as long as the connection is kept.
+fn follow(check: Check, mut status: watch::Receiver<Connectivity>) {
+    tokio::spawn(async move {
+        loop {
+            match &*status.borrow_and_update() {
+                Connectivity::Connected => check.healthy(),
+                Connectivity::Lost(reason) => check.failing(reason),
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
