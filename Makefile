@@ -1,0 +1,39 @@
+# Every handle calls a script of e2e/ or cargo; `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help up down test lint crds images local local-down local-clean bench
+
+help: ## lists the handles
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+up: ## from a fresh machine to a served cache in Kubernetes (CLUSTER=current: in the cluster of your kubeconfig)
+	@e2e/scripts/up
+
+down: ## ends what make up began
+	@e2e/scripts/down
+
+test: ## everything that CI runs; ends with a line that counts
+	@e2e/scripts/test
+
+lint: ## formatting, clippy, charts, scripts, the generated definition
+	@e2e/scripts/lint
+
+crds: ## generates the resource definition from the Rust types
+	@e2e/scripts/crds
+
+images: ## builds the container images and prints their names
+	@e2e/scripts/prerequisites rust images && e2e/scripts/build
+	@e2e/images/images build && e2e/images/images names
+
+local: ## BirbNest on loopback without Kubernetes: two APIs, a worker and their servers (run again: starts what died)
+	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
+	@e2e/local/local up
+
+local-down: ## ends make local, keeps its data
+	@e2e/local/local down
+
+local-clean: ## ends make local and forgets its data
+	@e2e/local/local clean
+
+bench: ## side by side with redis-benchmark, a JetStream ack and COPY; a table, and JSON below target/
+	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
+	@e2e/scripts/bench
