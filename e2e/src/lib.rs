@@ -3,6 +3,7 @@
 //! - [`servers`]: real Redis, NATS and PostgreSQL as child processes on loopback.
 //! - [`house`]: a whole BirbNest on loopback, as the real binaries.
 //! - [`client`], [`load`], [`table`], [`ledger`]: who writes, what PostgreSQL holds, and whether promises were kept.
+//! - [`cluster`]: namespaces, nests and backends on a real cluster.
 //! - [`wait`]: conditions with a deadline.
 //!
 //! The stories themselves are in `tests/`. A harness fails a test by panicking, with what it waited for in the
@@ -14,6 +15,7 @@
 )]
 
 pub mod client;
+pub mod cluster;
 pub mod house;
 pub mod ledger;
 pub mod load;

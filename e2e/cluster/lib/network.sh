@@ -58,7 +58,9 @@ survivors() {
   } | sort -un | grep -vx "$$" || true
 }
 
-remove_cgroups() { find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true; }
+remove_cgroups() {
+  find /sys/fs/cgroup -depth -type d \( -path "*/$cgroup" -o -path "*/$cgroup/*" \) -exec rmdir {} + 2>/dev/null || true
+}
 
 # The kubelet wants the parent of all its cgroups to exist, in every hierarchy of cgroup v1 or in the one of v2.
 make_cgroups() {
@@ -69,9 +71,12 @@ make_cgroups() {
 }
 
 make_cgroup() { # ROOT
-  local file
+  local file controller
   mkdir -p "$1/$cgroup"
   for file in cpuset.cpus cpuset.mems; do # cgroup v1 starts them empty, and then admits no process
     if [ -e "$1/$cgroup/$file" ] && [ ! -s "$1/$cgroup/$file" ]; then cat "$1/$file" >"$1/$cgroup/$file" || true; fi
+  done
+  for controller in $(cat "$1/cgroup.controllers" 2>/dev/null); do # cgroup v2 hands on only what it is told to
+    echo "+$controller" >"$1/cgroup.subtree_control" || true
   done
 }

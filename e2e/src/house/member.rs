@@ -86,7 +86,7 @@ impl Member {
 }
 
 /// The sum over the labels of one metric in Prometheus' text format; `name` may end with one label set.
-pub(crate) fn sum_of(metrics: &str, name: &str) -> f64 {
+pub fn sum_of(metrics: &str, name: &str) -> f64 {
     let values = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
         let value = if rest.starts_with('{') {

@@ -10,7 +10,7 @@ use birbnest_core::{Partition, StreamNames, config::Config};
 use serde_json::Value;
 
 pub use binaries::{Binary, migrate};
-pub use member::Member;
+pub use member::{Member, sum_of};
 pub use plan::Plan;
 
 use crate::{
