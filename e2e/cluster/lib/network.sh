@@ -76,7 +76,8 @@ make_cgroup() { # ROOT
   for file in cpuset.cpus cpuset.mems; do # cgroup v1 starts them empty, and then admits no process
     if [ -e "$1/$cgroup/$file" ] && [ ! -s "$1/$cgroup/$file" ]; then cat "$1/$file" >"$1/$cgroup/$file" || true; fi
   done
-  for controller in $(cat "$1/cgroup.controllers" 2>/dev/null); do # cgroup v2 hands on only what it is told to
+  [ -e "$1/cgroup.controllers" ] || return 0
+  for controller in $(xargs <"$1/cgroup.controllers"); do # cgroup v2 hands on only what it is told to
     echo "+$controller" >"$1/cgroup.subtree_control" || true
   done
 }
