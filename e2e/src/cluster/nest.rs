@@ -1,0 +1,295 @@
+//! A BirbNest as its user and its admin see it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use birbnest_crds::{BirbNest, BirbNestStatus};
+use k8s_openapi::{
+    api::core::v1::{Event, Pod, Service},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
+use kube::{
+    Api,
+    api::{DynamicObject, ListParams, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::Space;
+use crate::{
+    client::ApiClient,
+    house::sum_of,
+    wait::{eventually, eventually_within, seen},
+};
+
+/// A nest in a story's namespace.
+#[derive(Clone)]
+pub struct Nest {
+    space: Space,
+    /// Its name.
+    pub name: String,
+}
+
+/// What tells whether an object was written: its `resourceVersion` and `generation`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// Changes with every write, of its status too.
+    pub resource_version: String,
+    /// Changes with every write of its spec, where it has one.
+    pub generation: Option<i64>,
+    /// Who it is, over its whole life.
+    pub uid: String,
+}
+
+/// The kinds of a nest's children: group, version, kind.
+const KINDS: [(&str, &str, &str); 9] = [
+    ("", "v1", "ConfigMap"),
+    ("", "v1", "Secret"),
+    ("", "v1", "Service"),
+    ("", "v1", "ServiceAccount"),
+    ("apps", "v1", "Deployment"),
+    ("apps", "v1", "StatefulSet"),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler"),
+    ("batch", "v1", "Job"),
+    ("policy", "v1", "PodDisruptionBudget"),
+];
+
+/// Pulling nothing and starting a handful of pods on a busy machine with two cores.
+const CONVERGENCE: Duration = Duration::from_mins(3);
+
+impl Nest {
+    pub(super) fn new(space: &Space, name: &str) -> Self {
+        Self {
+            space: space.clone(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) fn manifest(&self, spec: &Value) -> Value {
+        json!({
+            "apiVersion": "birbnest.dev/v1alpha1",
+            "kind": "BirbNest",
+            "metadata": { "name": self.name },
+            "spec": spec,
+        })
+    }
+
+    /// Nests of the namespace.
+    pub fn api(&self) -> Api<BirbNest> {
+        self.space.api()
+    }
+
+    /// The object.
+    ///
+    /// # Panics
+    /// When it does not exist.
+    pub async fn object(&self) -> BirbNest {
+        self.api()
+            .get(&self.name)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    /// Its status.
+    pub async fn status(&self) -> BirbNestStatus {
+        self.object().await.status.unwrap_or_default()
+    }
+
+    /// Changes it by a merge patch, such as `{"spec": {"paused": true}}`.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub async fn patch(&self, patch: Value) -> BirbNest {
+        let patched = self
+            .api()
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        patched.unwrap_or_else(|error| panic!("{patch}: {error}"))
+    }
+
+    /// Waits until the status, which must speak about the current spec, fulfils the condition.
+    ///
+    /// # Panics
+    /// When that takes longer than three minutes.
+    pub async fn until_status(
+        &self,
+        what: &str,
+        condition: impl Fn(&BirbNestStatus) -> bool,
+    ) -> BirbNestStatus {
+        eventually_within(CONVERGENCE, &format!("{}: {what}", self.name), || async {
+            let nest = self
+                .api()
+                .get(&self.name)
+                .await
+                .map_err(|error| error.to_string())?;
+            let generation = nest.metadata.generation;
+            seen(nest.status.unwrap_or_default(), |status| {
+                status.observed_generation == generation && condition(status)
+            })
+        })
+        .await
+    }
+
+    /// Waits until a condition of the current spec has this status, and returns it.
+    ///
+    /// # Panics
+    /// When that takes longer than three minutes.
+    pub async fn until_condition(&self, kind: &str, status: &str) -> Condition {
+        let found = |nest: &BirbNestStatus| condition_of(nest, kind).filter(|c| c.status == status);
+        let reached = self
+            .until_status(&format!("{kind} is {status}"), |nest| found(nest).is_some())
+            .await;
+        found(&reached).unwrap_or_else(|| panic!("{kind} vanished"))
+    }
+
+    /// Waits until it is Ready with its current spec.
+    pub async fn until_ready(&self) -> Condition {
+        self.until_condition("Ready", "True").await
+    }
+
+    /// A client of its API, over the Service's address inside the cluster.
+    ///
+    /// # Panics
+    /// When there is no such Service.
+    pub async fn client(&self) -> ApiClient {
+        ApiClient::new(&format!("http://{}", self.address_of("api").await))
+    }
+
+    /// The address of one of its Services.
+    ///
+    /// # Panics
+    /// When there is no such Service.
+    pub async fn address_of(&self, component: &str) -> String {
+        let name = format!("{}-{component}", self.name);
+        let service = self.space.api::<Service>().get(&name).await;
+        let service = service.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let address = service.spec.and_then(|spec| spec.cluster_ip);
+        address
+            .filter(|address| address != "None")
+            .unwrap_or_else(|| panic!("{name} has no address"))
+    }
+
+    /// The pods of a component that are not on their way out.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn pods(&self, component: &str) -> kube::Result<Vec<Pod>> {
+        let labels = format!(
+            "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
+            self.name
+        );
+        let pods = self
+            .space
+            .api::<Pod>()
+            .list(&ListParams::default().labels(&labels))
+            .await?;
+        Ok(pods
+            .items
+            .into_iter()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+            .collect())
+    }
+
+    /// A metric of each pod of a component, summed over its labels.
+    ///
+    /// # Errors
+    /// When a pod does not answer.
+    pub async fn metric(&self, component: &str, port: u16, name: &str) -> Result<Vec<f64>, String> {
+        let pods = self.pods(component).await.map_err(|error| error.to_string())?;
+        let mut values = vec![];
+        for pod in pods {
+            let ip = pod
+                .status
+                .and_then(|status| status.pod_ip)
+                .ok_or("a pod has no address yet")?;
+            let client = ApiClient::new(&format!("http://{ip}:{port}"));
+            let answer = client.request(Method::GET, "/metrics").try_send().await;
+            values.push(sum_of(&answer.map_err(|error| error.to_string())?.text, name));
+        }
+        Ok(values)
+    }
+
+    /// What it owns, by kind and name.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn children(&self) -> BTreeMap<String, Child> {
+        let owner = self.object().await.metadata.uid.unwrap_or_default();
+        self.owned_by(&owner).await
+    }
+
+    /// What the nest of this uid owns, also after its end.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn owned_by(&self, owner: &str) -> BTreeMap<String, Child> {
+        let mut children = BTreeMap::new();
+        for (group, version, kind) in KINDS {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.space.client.clone(), &self.space.name, &resource);
+            let objects = api.list(&ListParams::default()).await;
+            let objects = objects.unwrap_or_else(|error| panic!("listing {kind}: {error}"));
+            let ours = objects
+                .items
+                .into_iter()
+                .map(|object| object.metadata)
+                .filter(|metadata| {
+                    metadata
+                        .owner_references
+                        .iter()
+                        .flatten()
+                        .any(|reference| reference.uid == owner)
+                });
+            children.extend(ours.map(|metadata| {
+                let child = Child {
+                    resource_version: metadata.resource_version.unwrap_or_default(),
+                    generation: metadata.generation,
+                    uid: metadata.uid.unwrap_or_default(),
+                };
+                (format!("{kind}/{}", metadata.name.unwrap_or_default()), child)
+            }));
+        }
+        children
+    }
+
+    /// The events about it: reason and note.
+    ///
+    /// # Panics
+    /// When the API server does not answer.
+    pub async fn events(&self) -> Vec<(String, String)> {
+        let fields = format!("involvedObject.kind=BirbNest,involvedObject.name={}", self.name);
+        let events = self
+            .space
+            .api::<Event>()
+            .list(&ListParams::default().fields(&fields))
+            .await;
+        let events = events.unwrap_or_else(|error| panic!("events: {error}"));
+        let told = |event: Event| {
+            (
+                event.reason.unwrap_or_default(),
+                event.message.unwrap_or_default(),
+            )
+        };
+        events.items.into_iter().map(told).collect()
+    }
+
+    /// Waits until there is an event for whose reason and note the condition holds.
+    pub async fn until_event(&self, what: &str, condition: impl Fn(&str, &str) -> bool) {
+        eventually(&format!("{}: an event about {what}", self.name), || async {
+            seen(self.events().await, |events| {
+                events.iter().any(|(reason, note)| condition(reason, note))
+            })
+        })
+        .await;
+    }
+}
+
+/// A condition of a status.
+fn condition_of(status: &BirbNestStatus, kind: &str) -> Option<Condition> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
+        .cloned()
+}

@@ -1,0 +1,186 @@
+//! A nest is deleted: what stays, what goes, and what is waited for.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use birbnest_e2e::{
+    cluster::{Nest, story},
+    load::fill,
+    table::Table,
+    wait::{eventually, eventually_within, seen},
+};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::{external, small};
+
+#[tokio::test]
+async fn with_retain_children_go_and_the_data_stays() {
+    story("retain", async |space| {
+        let backends = space.backends().await;
+        let nest = space.apply_nest("kept", &small()).await;
+        nest.until_ready().await;
+        let written = nest.client().await.put("robin", json!(1)).await.expect(201);
+        backends.table().until_row("robin", |_| true).await;
+        let before = delete(&nest).await;
+        until_gone(&nest, &before).await;
+        let streams = streams(&backends.nats.jetstream().await).await;
+        assert_eq!(streams, [format!("cache_{}_kept_persist_0", space.name)]);
+        let row = backends.table().row("robin").await.unwrap().unwrap();
+        assert_eq!(row.version.cast_unsigned(), written.version());
+
+        // The same nest, applied again, finds everything; versions go on where they were.
+        let again = space.apply_nest("kept", &small()).await;
+        again.until_ready().await;
+        let client = again.client().await;
+        assert_eq!(client.get("robin").await.expect(200).version(), written.version());
+        assert!(client.put("robin", json!(2)).await.expect(201).version() > written.version());
+        let before = delete(&again).await;
+        until_gone(&again, &before).await;
+        space.until_deleted().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
+    story("delete", async |space| {
+        let backends = space.backends().await;
+        let mut spec = small();
+        spec["deletionPolicy"] = json!("Delete");
+        let nest = space.apply_nest("gone", &spec).await;
+        nest.until_ready().await;
+        backends.postgres.run(KEEP_A_COPY).await;
+        backends.postgres.stop().await;
+        let ledger = fill(&nest.client().await, 0..2_000, 16).await;
+        assert_eq!(ledger.failures, Vec::<String>::new());
+
+        let before = delete(&nest).await;
+        let waiting = eventually_within(Duration::from_mins(1), "it says what it waits for", || async {
+            let ready = nest
+                .status()
+                .await
+                .conditions
+                .into_iter()
+                .find(|c| c.type_ == "Ready");
+            let message = ready.map(|condition| condition.message).unwrap_or_default();
+            seen(message, |message| message.contains("force-delete"))
+        })
+        .await;
+        eprintln!("while deleting: {waiting}");
+        let jetstream = backends.nats.jetstream().await;
+        assert_eq!(
+            streams(&jetstream).await.len(),
+            1,
+            "nothing goes before it is drained"
+        );
+
+        backends.postgres.start().await;
+        until_gone(&nest, &before).await;
+        assert_eq!(streams(&jetstream).await, Vec::<String>::new());
+        assert!(backends.table().count().await.is_err(), "the table is dropped");
+        let drained = Table::new(&backends.postgres.url(), "copies").rows().await;
+        assert_eq!(ledger.check(&drained), Ok(()));
+        space.until_deleted().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_managed_nest_leaves_volumes_only_with_retain() {
+    story("managed-delete", async |space| {
+        let claims = space.api::<PersistentVolumeClaim>();
+        for (policy, left) in [("Retain", 2), ("Delete", 0)] {
+            let managed =
+                json!({ "redis": {"managed": {}}, "nats": {"managed": {}}, "postgres": {"managed": {}} });
+            let mut spec = external_to(&managed);
+            spec["deletionPolicy"] = json!(policy);
+            let nest = space.apply_nest("house", &spec).await;
+            nest.until_ready().await;
+            nest.client().await.put("robin", json!(policy)).await.expect(201);
+            let before = delete(&nest).await;
+            until_gone(&nest, &before).await;
+            eventually(&format!("{left} volumes are left with {policy}"), || async {
+                let found = claims
+                    .list(&ListParams::default())
+                    .await
+                    .map_err(|error| error.to_string())?;
+                seen(found.items.len(), |found| *found == left)
+            })
+            .await;
+        }
+        space.until_deleted().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_unreachable_nats_does_not_hold_a_nest_that_retains() {
+    story("retain-unreachable", async |space| {
+        let backends = space.backends().await;
+        let nest = space.apply_nest("alone", &small()).await;
+        nest.until_ready().await;
+        backends.nats.stop().await;
+        let before = delete(&nest).await;
+        until_gone(&nest, &before).await;
+    })
+    .await;
+}
+
+/// The drained rows outlive the table that is dropped afterwards.
+const KEEP_A_COPY: &str = "
+    CREATE SCHEMA copies;
+    CREATE TABLE copies.cache_entries AS SELECT * FROM birbnest.cache_entries;
+    CREATE FUNCTION copies.keep() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN INSERT INTO copies.cache_entries SELECT NEW.*; RETURN NEW; END $$;
+    CREATE TRIGGER keep AFTER INSERT OR UPDATE ON birbnest.cache_entries
+        FOR EACH ROW EXECUTE FUNCTION copies.keep();
+";
+
+/// Managed backends instead of external ones, otherwise small.
+fn external_to(managed: &Value) -> Value {
+    let mut spec = external(&json!({}));
+    let managed = managed.as_object().unwrap().clone();
+    spec.as_object_mut().unwrap().extend(managed);
+    spec["api"] = json!({ "replicas": 1 });
+    spec["worker"] = json!({ "autoscaling": { "min": 1, "max": 1 } });
+    spec
+}
+
+/// Deletes the nest and returns its uid.
+async fn delete(nest: &Nest) -> String {
+    let uid = nest.object().await.metadata.uid.unwrap();
+    nest.api()
+        .delete(&nest.name, &DeleteParams::default())
+        .await
+        .unwrap();
+    uid
+}
+
+async fn until_gone(nest: &Nest, uid: &str) {
+    eventually_within(Duration::from_mins(2), "the nest is gone", || async {
+        let now = nest
+            .api()
+            .get_opt(&nest.name)
+            .await
+            .map_err(|error| error.to_string())?;
+        seen(now.map(|nest| nest.status), Option::is_none)
+    })
+    .await;
+    eventually_within(Duration::from_mins(1), "no child is left", || async {
+        seen(nest.owned_by(uid).await, BTreeMap::is_empty)
+    })
+    .await;
+    for component in ["api", "worker", "redis", "nats", "postgres", "migrate"] {
+        eventually_within(Duration::from_mins(1), "no pod is left", || async {
+            let pods = nest.pods(component).await.map_err(|error| error.to_string())?;
+            seen(pods.len(), |left| *left == 0)
+        })
+        .await;
+    }
+}
+
+async fn streams(jetstream: &async_nats::jetstream::Context) -> Vec<String> {
+    use futures::TryStreamExt;
+    jetstream.stream_names().try_collect().await.unwrap()
+}
