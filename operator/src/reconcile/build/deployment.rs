@@ -1,0 +1,106 @@
+//! The Deployments of API and workers.
+
+use std::collections::BTreeMap;
+
+use birbnest_core::config::Period;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::PodTemplateSpec,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+
+use super::{
+    Migration,
+    config_map::Files,
+    metadata::{self, MIGRATION_ANNOTATION},
+    pod::{self, Shape},
+};
+use crate::reconcile::validate::{ApiReplicas, Component, ValidNest};
+
+/// Until every node has heard that a pod is going away: requests are still sent to it.
+const ENDPOINTS_SECONDS: i64 = 5;
+/// What a process needs beside its requests in progress, to close what it opened.
+const MARGIN_SECONDS: i64 = 5;
+
+pub(super) fn api(nest: &ValidNest, files: &Files, migration: &Migration) -> Deployment {
+    let settings = &nest.settings.api;
+    let shape = Shape {
+        component: Component::Api,
+        resources: pod::resources_or(&nest.api_resources, "100m", "128Mi", Some("512Mi")),
+        port: Some(i32::from(settings.listen.port())),
+        pre_stop_seconds: Some(ENDPOINTS_SECONDS),
+        grace_seconds: ENDPOINTS_SECONDS + seconds(settings.shutdown_grace) + MARGIN_SECONDS,
+        restart_policy: None,
+    };
+    let replicas = match nest.api_replicas {
+        ApiReplicas::Fixed(replicas) => Some(replicas),
+        ApiReplicas::Autoscaled { .. } => None,
+    };
+    deployment(
+        nest,
+        Component::Api,
+        replicas,
+        migration,
+        pod::template(nest, files, &shape),
+    )
+}
+
+pub(super) fn worker(nest: &ValidNest, files: &Files, migration: &Migration) -> Deployment {
+    let settings = &nest.settings.worker;
+    let shape = Shape {
+        component: Component::Worker,
+        resources: pod::resources_or(&nest.worker_resources, "50m", "64Mi", Some("512Mi")),
+        port: Some(i32::from(settings.listen.port())),
+        pre_stop_seconds: None,
+        grace_seconds: seconds(settings.shutdown_grace) + MARGIN_SECONDS,
+        restart_policy: None,
+    };
+    deployment(
+        nest,
+        Component::Worker,
+        None,
+        migration,
+        pod::template(nest, files, &shape),
+    )
+}
+
+fn deployment(
+    nest: &ValidNest,
+    component: Component,
+    replicas: Option<i32>,
+    migration: &Migration,
+    template: PodTemplateSpec,
+) -> Deployment {
+    let mut metadata = metadata::of(&nest.id, component);
+    let needed = migration.job.metadata.name.clone().unwrap_or_default();
+    metadata.annotations = Some(BTreeMap::from([(MIGRATION_ANNOTATION.to_owned(), needed)]));
+    Deployment {
+        metadata,
+        spec: Some(DeploymentSpec {
+            replicas,
+            revision_history_limit: Some(3),
+            selector: metadata::selector(&nest.id, component),
+            strategy: Some(one_more_before_one_less()),
+            template,
+            ..DeploymentSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn one_more_before_one_less() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(period: Period) -> i64 {
+    i64::try_from(period.as_millis().div_ceil(1000)).unwrap_or(i64::MAX / 2)
+}

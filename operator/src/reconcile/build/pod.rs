@@ -1,0 +1,282 @@
+//! The pods of API, workers and migration: one image, one binary each, a configuration file and three addresses.
+
+use birbnest_crds::{ResourcesSpec, SecretKeyRef};
+use k8s_openapi::{
+    api::core::v1::{
+        ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+        Lifecycle, LifecycleHandler, LocalObjectReference, PodSpec, PodTemplateSpec, Probe,
+        ResourceRequirements, SecretKeySelector, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+
+use super::{
+    config_map::{self, Files},
+    credentials,
+    metadata::{self, HASH_ANNOTATION, some},
+    security,
+};
+use crate::reconcile::validate::{Address, Backend, Component, Digest, ValidNest};
+
+const CONFIG_FOLDER: &str = "/etc/birbnest";
+
+/// What differs from component to component.
+pub(super) struct Shape {
+    pub(super) component: Component,
+    pub(super) resources: ResourceRequirements,
+    /// Where health and metrics are served; a migration serves nothing.
+    pub(super) port: Option<i32>,
+    /// How long a pod that is going away still takes requests, until nobody sends it any.
+    pub(super) pre_stop_seconds: Option<i64>,
+    /// How long a pod may take to go away.
+    pub(super) grace_seconds: i64,
+    /// None: that of the workload's kind.
+    pub(super) restart_policy: Option<&'static str>,
+}
+
+/// The template of a component's pods.
+pub(super) fn template(nest: &ValidNest, files: &Files, shape: &Shape) -> PodTemplateSpec {
+    let component = shape.component;
+    let mut annotations = nest.pod.annotations.clone();
+    annotations.insert(
+        HASH_ANNOTATION.to_owned(),
+        hash(nest, files.text(component)).as_str().to_owned(),
+    );
+    let mut labels = nest.pod.labels.clone();
+    labels.extend(nest.id.labels(component));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            annotations: Some(annotations),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            affinity: nest.pod.affinity.clone(),
+            automount_service_account_token: Some(false),
+            containers: vec![container(nest, shape)],
+            // Variables of every Service of the namespace would be in reach of a program that reads its environment.
+            enable_service_links: Some(false),
+            image_pull_secrets: pull_secrets(nest),
+            node_selector: metadata::filled(nest.pod.node_selector.clone()),
+            restart_policy: shape.restart_policy.map(str::to_owned),
+            security_context: Some(security::pod(security::BIRBNEST)),
+            service_account_name: Some(nest.id.child(component)),
+            termination_grace_period_seconds: Some(shape.grace_seconds),
+            tolerations: some(&nest.pod.tolerations),
+            topology_spread_constraints: Some(spread(nest, component)),
+            volumes: Some(vec![config_volume(nest, component)]),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+/// What the scheduler sets aside for a container, and the memory above which it is ended.
+pub(super) fn resources_or(
+    asked: &ResourcesSpec,
+    cpu: &str,
+    memory: &str,
+    limit: Option<&str>,
+) -> ResourceRequirements {
+    let memory_only = |quantity: &str| ("memory".to_owned(), Quantity(quantity.to_owned()));
+    asked.requirements().unwrap_or_else(|| ResourceRequirements {
+        requests: Some([("cpu".to_owned(), Quantity(cpu.to_owned())), memory_only(memory)].into()),
+        limits: limit.map(|limit| [memory_only(limit)].into()),
+        claims: None,
+    })
+}
+
+/// References to the Secrets of the registries.
+pub(super) fn pull_secrets(nest: &ValidNest) -> Option<Vec<LocalObjectReference>> {
+    some(&nest.pod.image_pull_secrets)
+}
+
+/// When images are pulled; none: as Kubernetes decides by the tag.
+pub(super) fn pull_policy(nest: &ValidNest) -> Option<String> {
+    nest.release
+        .images
+        .pull_policy
+        .map(|policy| policy.as_str().to_owned())
+}
+
+/// A digest of everything that a pod reads once, when it starts.
+fn hash(nest: &ValidNest, file: &str) -> Digest {
+    let backends = &nest.backends;
+    let digests = [
+        digest(&backends.redis),
+        digest(&backends.nats),
+        digest(&backends.postgres),
+    ];
+    Digest::of(format!("{file}\n{}", digests.join("\n")).as_bytes())
+}
+
+/// An address in the spec is part of the pod itself; a generated one never changes.
+fn digest<M>(address: &Address<M>) -> &str {
+    match address {
+        Address::Secret { digest, .. } => digest.as_str(),
+        Address::Plain(_) | Address::Managed(_) => "",
+    }
+}
+
+fn container(nest: &ValidNest, shape: &Shape) -> Container {
+    let component = shape.component.as_str();
+    Container {
+        name: component.to_owned(),
+        image: Some(nest.release.images.birbnest.clone()),
+        image_pull_policy: pull_policy(nest),
+        command: Some(vec![format!("birbnest-{component}")]),
+        args: Some(vec![
+            "--config".to_owned(),
+            format!("{CONFIG_FOLDER}/{}", config_map::file_name(shape.component)),
+        ]),
+        env: Some(environment(nest)),
+        lifecycle: shape.pre_stop_seconds.map(sleep_before_stop),
+        liveness_probe: shape.port.map(|_| probe("/livez", 10, 3)),
+        ports: shape.port.map(|port| vec![http_port(port)]),
+        readiness_probe: shape.port.map(|_| probe("/readyz", 2, 3)),
+        resources: Some(shape.resources.clone()),
+        security_context: Some(security::container()),
+        // On being alive and not on being ready: a backend that is away must not restart the pods that wait for it.
+        startup_probe: shape.port.map(|_| probe("/livez", 1, 60)),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![VolumeMount {
+            name: "config".to_owned(),
+            mount_path: CONFIG_FOLDER.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
+        ..Container::default()
+    }
+}
+
+fn environment(nest: &ValidNest) -> Vec<EnvVar> {
+    let credentials = nest.id.credentials();
+    let mut variables = vec![
+        address(
+            "BIRBNEST_REDIS_URL",
+            &nest.backends.redis,
+            &credentials,
+            Backend::Redis,
+        ),
+        address(
+            "BIRBNEST_NATS_URL",
+            &nest.backends.nats,
+            &credentials,
+            Backend::Nats,
+        ),
+        address(
+            "BIRBNEST_POSTGRES_URL",
+            &nest.backends.postgres,
+            &credentials,
+            Backend::Postgres,
+        ),
+    ];
+    variables.extend(nest.pod.env.iter().cloned());
+    variables
+}
+
+fn address<M>(variable: &str, address: &Address<M>, credentials: &str, backend: Backend) -> EnvVar {
+    match address {
+        Address::Plain(url) => EnvVar {
+            name: variable.to_owned(),
+            value: Some(url.clone()),
+            value_from: None,
+        },
+        Address::Secret { reference, .. } => from_secret(variable, reference),
+        Address::Managed(_) => {
+            let key = credentials::url_key(backend);
+            from_secret(
+                variable,
+                &SecretKeyRef {
+                    name: credentials.to_owned(),
+                    key,
+                },
+            )
+        }
+    }
+}
+
+/// A variable whose value is kept in a Secret.
+pub(super) fn from_secret(variable: &str, reference: &SecretKeyRef) -> EnvVar {
+    let selector = SecretKeySelector {
+        name: reference.name.clone(),
+        key: reference.key.clone(),
+        optional: None,
+    };
+    EnvVar {
+        name: variable.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(selector),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+fn http_port(port: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some("http".to_owned()),
+        container_port: port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}
+
+fn sleep_before_stop(seconds: i64) -> Lifecycle {
+    let sleep = LifecycleHandler {
+        sleep: Some(SleepAction { seconds }),
+        ..LifecycleHandler::default()
+    };
+    Lifecycle {
+        pre_stop: Some(sleep),
+        ..Lifecycle::default()
+    }
+}
+
+fn config_volume(nest: &ValidNest, component: Component) -> Volume {
+    let file = config_map::file_name(component);
+    Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: nest.id.child(Component::Config),
+            items: Some(vec![KeyToPath {
+                key: file.clone(),
+                path: file,
+                mode: None,
+            }]),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn spread(nest: &ValidNest, component: Component) -> Vec<TopologySpreadConstraint> {
+    let own = metadata::selector(&nest.id, component);
+    if nest.pod.topology_spread_constraints.is_empty() {
+        return vec![TopologySpreadConstraint {
+            max_skew: 1,
+            topology_key: "kubernetes.io/hostname".to_owned(),
+            when_unsatisfiable: "ScheduleAnyway".to_owned(),
+            label_selector: Some(own),
+            ..TopologySpreadConstraint::default()
+        }];
+    }
+    let mut constraints = nest.pod.topology_spread_constraints.clone();
+    for constraint in &mut constraints {
+        constraint.label_selector.get_or_insert_with(|| own.clone());
+    }
+    constraints
+}
