@@ -35,5 +35,5 @@ local-clean: ## ends make local and forgets its data
 	@e2e/local/local clean
 
 bench: ## side by side with redis-benchmark, a JetStream ack and COPY; a table, and JSON below target/
-	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
+	@e2e/scripts/prerequisites rust servers bench && e2e/scripts/build
 	@e2e/scripts/bench
