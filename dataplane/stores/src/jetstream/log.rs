@@ -1,6 +1,6 @@
 //! Appending to the persist streams, and reading the last message of a key.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{num::NonZeroU64, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use async_nats::{
@@ -78,7 +78,6 @@ pub struct Log {
     session: Arc<ArcSwapOption<Session>>,
     names: Arc<StreamNames>,
     status: watch::Receiver<Connectivity>,
-    ack_timeout: Duration,
 }
 
 impl Log {
@@ -107,7 +106,6 @@ impl Log {
             session,
             names,
             status,
-            ack_timeout: config.ack_timeout.get(),
         })
     }
 
@@ -138,11 +136,8 @@ impl Log {
             .context
             .send_publish(subject, message)
             .await
-            .map_err(refused)?;
-        let ack = match tokio::time::timeout(self.ack_timeout, sent).await {
-            Ok(answer) => answer.map_err(refused)?,
-            Err(_) => return Err(AppendError::OutcomeUnknown("timed out".to_owned())),
-        };
+            .map_err(|error| refused(&error))?;
+        let ack = sent.await.map_err(|error| refused(&error))?;
         // Sequences only grow, so the stream went back: what it acknowledged before is gone.
         if ack.sequence <= acked_before {
             session.end("the stream went back to an older state");
@@ -222,14 +217,14 @@ fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOverflow> {
 }
 
 /// What an error of the client means for the write.
-fn refused(error: PublishError) -> AppendError {
+fn refused(error: &PublishError) -> AppendError {
     match error.kind() {
         PublishErrorKind::StreamNotFound => AppendError::Down("the stream does not exist".to_owned()),
         // Refused by the client itself, before anything was sent.
         PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::MaxAckPending => {
             AppendError::Refused(error.to_string())
         }
-        PublishErrorKind::Other => match api_error(&error) {
+        PublishErrorKind::Other => match api_error(error) {
             // Over the limit of messages, bytes, or bytes of the account or server.
             Some(ErrorCode::STREAM_STORE_FAILED | ErrorCode::INSUFFICIENT_RESOURCES) => AppendError::Full,
             Some(_) => AppendError::Refused(error.to_string()),

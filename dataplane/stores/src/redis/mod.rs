@@ -181,8 +181,8 @@ impl Cache {
             .arg(tag.as_bytes())
             .arg(&lease.slot)
             .arg(millis(LEASE_LIFETIME));
-        let taken: bool = self.invoke(&lease.session, &call).await?;
-        Ok(taken.then_some(lease))
+        let granted: bool = self.invoke(&lease.session, &call).await?;
+        Ok(granted.then_some(lease))
     }
 
     /// Stores what both sources said, if the lease still stands. The connection is that of the lease: another one may
