@@ -26,7 +26,8 @@ const DURABILITY: HeaderName = HeaderName::from_static("birb-durability");
 pub(crate) struct Answer {
     status: StatusCode,
     version: Option<Version>,
-    headers: [Option<(HeaderName, HeaderValue)>; 1],
+    /// Where the answer comes from, or where the write went.
+    provenance: (HeaderName, HeaderValue),
     json: Option<Bytes>,
 }
 
@@ -36,9 +37,8 @@ impl IntoResponse for Answer {
         if let Some(version) = self.version {
             headers.insert(header::ETAG, etag(version));
         }
-        for (name, value) in self.headers.into_iter().flatten() {
-            headers.insert(name, value);
-        }
+        let (name, value) = self.provenance;
+        headers.insert(name, value);
         match self.json {
             Some(json) => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -62,7 +62,7 @@ pub(crate) fn found(read: Read) -> Result<Answer, Problem> {
     Ok(Answer {
         status: StatusCode::OK,
         version: Some(envelope.version),
-        headers: [Some((CACHE_STATUS, cache_status(read.source)))],
+        provenance: (CACHE_STATUS, cache_status(read.source)),
         json: Some(envelope.json),
     })
 }
@@ -77,7 +77,7 @@ fn cache_status(source: Source) -> HeaderValue {
 }
 
 /// 201 with the entry, or 202 when its copy in Redis may still be an older one.
-pub(crate) fn stored(written: Written) -> Answer {
+pub(crate) fn stored(written: &Written) -> Answer {
     let mut json = written.entry.envelope().unwrap_or_default();
     if let Some(created_at) = &written.created_at {
         let end = CREATED_AT_OFFSET + created_at.len();
@@ -92,7 +92,7 @@ pub(crate) fn stored(written: Written) -> Answer {
             StatusCode::ACCEPTED
         },
         version: Some(written.entry.version),
-        headers: [Some((DURABILITY, HeaderValue::from_static("queued")))],
+        provenance: (DURABILITY, HeaderValue::from_static("queued")),
         json: Some(json.into()),
     }
 }
@@ -102,7 +102,7 @@ pub(crate) fn deleted() -> Answer {
     Answer {
         status: StatusCode::NO_CONTENT,
         version: None,
-        headers: [Some((DURABILITY, HeaderValue::from_static("queued")))],
+        provenance: (DURABILITY, HeaderValue::from_static("queued")),
         json: None,
     }
 }

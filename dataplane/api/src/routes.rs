@@ -56,7 +56,7 @@ async fn get_entry(State(app): State<App>, Target(id): Target) -> Result<Answer,
 /// Stores an entry. `Draft` was parsed and bounded by its extractor.
 async fn put_entry(State(app): State<App>, draft: Draft) -> Result<Answer, Problem> {
     let written = app.write.put(draft.into_record()).await?;
-    Ok(response::stored(written))
+    Ok(response::stored(&written))
 }
 
 /// Deletes an entry that exists, by a tombstone that goes the way of every write.
