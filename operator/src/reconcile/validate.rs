@@ -60,7 +60,7 @@ pub struct ValidNest {
     pub pod: PodSpec,
     /// What happens to the data at the end.
     pub deletion_policy: DeletionPolicy,
-    /// Images, the nest's own data-plane image included.
+    /// Images, the nest's own data-plane image in place of the operator's.
     pub release: Release,
 }
 
@@ -357,7 +357,6 @@ fn release_for(pod: &PodSpec, release: &Release) -> Release {
     if let Some(image) = &pod.image {
         release.images.birbnest.clone_from(image);
     }
-    release.images.pull_policy = pod.image_pull_policy.or(release.images.pull_policy);
     release
 }
 

@@ -29,6 +29,7 @@ pub(super) fn api(nest: &ValidNest, files: &Files, migration: &Migration) -> Dep
     let shape = Shape {
         component: Component::Api,
         resources: pod::resources_or(&nest.api_resources, "100m", "128Mi", Some("512Mi")),
+        arguments: &[],
         port: Some(i32::from(settings.listen.port())),
         pre_stop_seconds: Some(ENDPOINTS_SECONDS),
         grace_seconds: ENDPOINTS_SECONDS + seconds(settings.shutdown_grace) + MARGIN_SECONDS,
@@ -52,6 +53,7 @@ pub(super) fn worker(nest: &ValidNest, files: &Files, migration: &Migration) -> 
     let shape = Shape {
         component: Component::Worker,
         resources: pod::resources_or(&nest.worker_resources, "50m", "64Mi", Some("512Mi")),
+        arguments: &[],
         port: Some(i32::from(settings.listen.port())),
         pre_stop_seconds: None,
         grace_seconds: seconds(settings.shutdown_grace) + MARGIN_SECONDS,

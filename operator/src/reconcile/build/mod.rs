@@ -116,6 +116,16 @@ pub fn build(nest: &ValidNest) -> Result<Plan, BuildError> {
     })
 }
 
+/// The Job that drops the schema with all entries in it, for a nest that is deleted with its data. It mounts the
+/// `ConfigMap` and runs as the account of the migration, which therefore have to be there until it is done.
+///
+/// # Errors
+/// As [`build`].
+pub fn schema_removal(nest: &ValidNest) -> Result<Job, BuildError> {
+    let files = config_map::Files::render(&nest.settings)?;
+    Ok(job::removal(nest, &files))
+}
+
 /// Why a plan could not be written down.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

@@ -24,6 +24,8 @@ const CONFIG_FOLDER: &str = "/etc/birbnest";
 pub(super) struct Shape {
     pub(super) component: Component,
     pub(super) resources: ResourceRequirements,
+    /// What the binary is told beside its configuration file.
+    pub(super) arguments: &'static [&'static str],
     /// Where health and metrics are served; a migration serves nothing.
     pub(super) port: Option<i32>,
     /// How long a pod that is going away still takes requests, until nobody sends it any.
@@ -90,14 +92,6 @@ pub(super) fn pull_secrets(nest: &ValidNest) -> Option<Vec<LocalObjectReference>
     some(&nest.pod.image_pull_secrets)
 }
 
-/// When images are pulled; none: as Kubernetes decides by the tag.
-pub(super) fn pull_policy(nest: &ValidNest) -> Option<String> {
-    nest.release
-        .images
-        .pull_policy
-        .map(|policy| policy.as_str().to_owned())
-}
-
 /// A digest of everything that a pod reads once, when it starts.
 fn hash(nest: &ValidNest, file: &str) -> Digest {
     let backends = &nest.backends;
@@ -124,10 +118,7 @@ fn container(nest: &ValidNest, shape: &Shape) -> Container {
         image: Some(nest.release.images.birbnest.clone()),
         image_pull_policy: pull_policy(nest),
         command: Some(vec![format!("birbnest-{component}")]),
-        args: Some(vec![
-            "--config".to_owned(),
-            format!("{CONFIG_FOLDER}/{}", config_map::file_name(shape.component)),
-        ]),
+        args: Some(arguments(shape)),
         env: Some(environment(nest)),
         lifecycle: shape.pre_stop_seconds.map(sleep_before_stop),
         liveness_probe: shape.port.map(|_| probe("/livez", 10, 3)),
@@ -146,6 +137,18 @@ fn container(nest: &ValidNest, shape: &Shape) -> Container {
         }]),
         ..Container::default()
     }
+}
+
+fn arguments(shape: &Shape) -> Vec<String> {
+    let file = format!("{CONFIG_FOLDER}/{}", config_map::file_name(shape.component));
+    let own = shape.arguments.iter().map(|argument| (*argument).to_owned());
+    ["--config".to_owned(), file].into_iter().chain(own).collect()
+}
+
+/// The nest's own wish, since it may also bring its own image; else the operator's.
+fn pull_policy(nest: &ValidNest) -> Option<String> {
+    let policy = nest.pod.image_pull_policy.or(nest.release.images.pull_policy);
+    policy.map(|policy| policy.as_str().to_owned())
 }
 
 fn environment(nest: &ValidNest) -> Vec<EnvVar> {

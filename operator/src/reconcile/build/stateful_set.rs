@@ -89,7 +89,11 @@ fn container(nest: &ValidNest, server: &Server) -> Container {
     Container {
         name: server.component.as_str().to_owned(),
         image: Some(server.image.clone()),
-        image_pull_policy: pod::pull_policy(nest),
+        image_pull_policy: nest
+            .release
+            .images
+            .pull_policy
+            .map(|policy| policy.as_str().to_owned()),
         env: Some(server.environment.clone()),
         // Whether it still listens; a server that repairs its files after a crash is slow and not dead.
         liveness_probe: server.ports.first().map(|(port, _)| listening(port)),

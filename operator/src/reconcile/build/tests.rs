@@ -134,6 +134,18 @@ fn a_new_schema_is_a_new_job_that_the_pods_name() {
 }
 
 #[test]
+fn removing_the_schema_is_a_job_of_its_own() {
+    let job = schema_removal(&valid(&managed())).unwrap();
+    assert_eq!(job.metadata.name.unwrap(), "prices-migrate-drop");
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    assert_eq!(
+        pod.containers[0].args.clone().unwrap().last().unwrap(),
+        "--drop-schema"
+    );
+    assert_eq!(pod.service_account_name.unwrap(), "prices-migrate");
+}
+
+#[test]
 fn names_fit_when_the_nests_name_is_as_long_as_it_may_be() {
     let mut nest = managed();
     nest.metadata.name = Some("n".repeat(40));

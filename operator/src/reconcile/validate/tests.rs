@@ -129,10 +129,9 @@ fn defaults_are_filled_in() {
 #[test]
 fn a_nest_may_bring_its_own_image() {
     let mut nest = managed();
-    nest.spec.pod = serde_json::from_value(json!({ "image": "mine:1", "imagePullPolicy": "Never" })).unwrap();
+    nest.spec.pod = serde_json::from_value(json!({ "image": "mine:1" })).unwrap();
     let valid = validate(&nest, &SecretDigests::default(), &release()).unwrap();
     assert_eq!(valid.release.images.birbnest, "mine:1");
-    assert_eq!(valid.release.images.pull_policy, Some(ImagePullPolicy::Never));
     assert_eq!(valid.release.images.redis, release().images.redis);
 }
 
