@@ -9,8 +9,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Serves a BirbNest cache over HTTP: reads from Redis, writes through NATS JetStream.
 ///
-/// The addresses of the backends come from the environment: BIRBNEST_REDIS_URL, BIRBNEST_NATS_URL and
-/// BIRBNEST_POSTGRES_URL.
+/// The addresses of the backends come from the environment: `BIRBNEST_REDIS_URL`, `BIRBNEST_NATS_URL` and
+/// `BIRBNEST_POSTGRES_URL`.
 #[derive(Parser)]
 #[command(name = "birbnest-api", version)]
 struct Arguments {
