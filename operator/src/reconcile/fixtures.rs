@@ -19,7 +19,7 @@ pub(crate) fn release() -> Release {
     }
 }
 
-pub(crate) fn nest(spec: Value) -> BirbNest {
+pub(crate) fn nest(spec: &Value) -> BirbNest {
     let object = json!({
         "apiVersion": "birbnest.dev/v1alpha1",
         "kind": "BirbNest",
@@ -30,11 +30,11 @@ pub(crate) fn nest(spec: Value) -> BirbNest {
 }
 
 pub(crate) fn managed() -> BirbNest {
-    nest(json!({ "redis": { "managed": {} }, "nats": { "managed": {} }, "postgres": { "managed": {} } }))
+    nest(&json!({ "redis": { "managed": {} }, "nats": { "managed": {} }, "postgres": { "managed": {} } }))
 }
 
 pub(crate) fn external() -> BirbNest {
-    nest(json!({
+    nest(&json!({
         "redis": { "urlFrom": { "secretKeyRef": { "name": "backends", "key": "redis-url" } } },
         "nats": { "url": "nats://nats:4222" },
         "postgres": { "urlFrom": { "secretKeyRef": { "name": "backends", "key": "postgres-url" } } },

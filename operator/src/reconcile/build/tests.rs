@@ -75,7 +75,7 @@ fn a_minimal_nest_with_backends_of_the_users_own() {
 #[test]
 fn a_nest_with_everything_set() {
     let spec = include_str!("everything.yaml");
-    insta::assert_yaml_snapshot!(Shown::of(&plan(&nest(serde_yaml::from_str(spec).unwrap()))));
+    insta::assert_yaml_snapshot!(Shown::of(&plan(&nest(&serde_yaml::from_str(spec).unwrap()))));
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn a_nest_may_bring_its_own_image() {
 #[test]
 fn no_two_nests_share_streams_or_keys() {
     let named = |namespace: &str, name: &str| {
-        let mut nest = nest(serde_json::to_value(managed().spec).unwrap());
+        let mut nest = nest(&serde_json::to_value(managed().spec).unwrap());
         nest.metadata.namespace = Some(namespace.to_owned());
         nest.metadata.name = Some(name.to_owned());
         let id = NestId::of(&nest).unwrap();
