@@ -21,7 +21,7 @@ struct Database {
 impl Database {
     async fn fresh() -> Self {
         let mut config = Config::default();
-        config.postgres.schema = "nest_a".to_owned();
+        config.postgres.schema = "nest_a".into();
         let url = PostgresServer::shared().await.fresh_database().await;
         Self {
             config,

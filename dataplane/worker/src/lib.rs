@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The drain: moves acknowledged writes from the persist streams into PostgreSQL, and keeps the streams short.
+//!
+//! Per partition, a batch passes left to right: [`source`] pulls messages, [`batch`] keeps the newest write of each key,
+//! [`persist`] upserts them, [`refresh`] removes older copies from Redis and then acknowledges. A message is acknowledged
+//! only when PostgreSQL holds it or something newer and no reader can see anything older in Redis; being killed anywhere
+//! on the way only means that messages come again, which versions make harmless. Beside that, the one leader's
+//! [`janitor`] moves the mark, purges what is persisted, and sweeps the table.
+
+mod batch;
+mod drain;
+mod janitor;
+mod metrics;
+mod persist;
+mod receipt;
+mod refresh;
+mod ripening;
+mod run;
+mod size;
+mod source;
+
+pub use run::{RunError, listen, run};

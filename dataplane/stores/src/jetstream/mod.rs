@@ -7,3 +7,4 @@ mod session;
 
 pub use connection::{InvalidAddress, addresses, connect};
 pub use log::{AppendError, Log, ReadError, entry_of};
+pub use session::incarnation;

@@ -249,7 +249,7 @@ fn is_over(session: &Session, fence: &Fence) -> bool {
 
 /// With one server also its id belongs to the incarnation: it is new with every process, and a killed one may have lost
 /// the tail that it had acknowledged. A member of a cluster catches up from the others.
-fn incarnation(info: &Info, client: &Client) -> Incarnation {
+pub fn incarnation(info: &Info, client: &Client) -> Incarnation {
     let server_id = client.server_info().server_id;
     let alone = info.cluster.is_none();
     Incarnation::new(&info.created.to_string(), alone.then_some(server_id.as_str()))

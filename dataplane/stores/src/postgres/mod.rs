@@ -31,6 +31,9 @@ pub use leader::Leader;
 pub use sweep::Swept;
 pub use upsert::Upserted;
 
+/// How long a piece of work waits for a connection: opening one takes milliseconds, and a pool that is still exhausted
+/// then is a server that is overloaded or away. Readers have another source to answer from.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is granted on top of the server's own limit before the connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(1);
 /// Connections that nobody used for so long are closed: the server's are few.
@@ -59,7 +62,7 @@ impl Postgres {
         let options = connect_options(url, application, config)?;
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections)
-            .acquire_timeout(config.statement_timeout.get())
+            .acquire_timeout(ACQUIRE_TIMEOUT.min(config.statement_timeout.get()))
             .idle_timeout(IDLE_TIMEOUT)
             .max_lifetime(MAX_LIFETIME)
             .connect_lazy_with(options);

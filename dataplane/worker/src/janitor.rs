@@ -1,0 +1,243 @@
+//! Keeps streams and table short: moves the mark, purges what is persisted, sweeps what nobody can ask for any more.
+//!
+//! First the mark in the fence, then the purge: a purged message that comes back (a rebuilt stream, an older copy of its
+//! files) is then at or below the mark, and everybody ignores it.
+
+use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+
+use async_nats::{
+    Client,
+    jetstream::{
+        Context,
+        context::ContextBuilder,
+        stream::{Info, Stream},
+    },
+};
+use birbnest_core::{CONSUMER, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_service::{Heartbeat, Shutdown};
+use birbnest_stores::{
+    jetstream::incarnation,
+    postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::{
+    metrics::Metrics,
+    ripening::{Era, Ripening},
+};
+
+/// A purge writes the stream's whole index: up to two seconds with a million messages.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows of each kind that one transaction of the sweep removes, while the partition's batches wait.
+const SWEEP_ROWS: u32 = 1_000;
+/// Such transactions per round.
+const SWEEP_TURNS: u32 = 10;
+
+/// The janitor of this process, which works only while it leads.
+pub(crate) struct Janitor {
+    context: Context,
+    client: Client,
+    postgres: Postgres,
+    config: StreamConfig,
+    ripening: BTreeMap<Partition, Ripening>,
+    heartbeat: Heartbeat,
+    metrics: Metrics,
+}
+
+/// Why a partition was left alone this time.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+    #[error("nats: {0}")]
+    Nats(String),
+    #[error("the fence is another stream's or epoch's: an API has to pass it first")]
+    Fenced,
+    #[error("the version is out of its bounds: {0}")]
+    Version(#[from] birbnest_core::VersionOverflow),
+}
+
+/// What was found out about a partition.
+struct Look {
+    fence: Fence,
+    stream: Stream,
+    info: Info,
+    era: Era,
+    floor: u64,
+}
+
+impl Janitor {
+    pub(crate) fn new(
+        client: Client,
+        postgres: Postgres,
+        config: StreamConfig,
+        heartbeat: Heartbeat,
+        metrics: Metrics,
+    ) -> Self {
+        let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
+        Self {
+            context,
+            client,
+            postgres,
+            config,
+            ripening: BTreeMap::new(),
+            heartbeat,
+            metrics,
+        }
+    }
+
+    /// Goes on until the shutdown.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut turn = interval(self.config.janitor_interval.get());
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut leader = None;
+        while shutdown.or(turn.tick()).await.is_some() {
+            self.heartbeat.beat();
+            leader = self.lead(leader).await;
+            if leader.is_some() {
+                self.round(&shutdown).await;
+            } else {
+                // What was seen before says nothing after somebody else led.
+                self.ripening.clear();
+            }
+        }
+    }
+
+    /// Stays or becomes the leader, if nobody else is.
+    async fn lead(&self, leader: Option<Leader>) -> Option<Leader> {
+        if let Some(mut leader) = leader {
+            match leader.confirm().await {
+                Ok(()) => return Some(leader),
+                Err(error) => tracing::info!(%error, "no longer the janitor"),
+            }
+        }
+        match self.postgres.try_lead("janitor").await {
+            Ok(Some(leader)) => {
+                tracing::info!("this worker is the janitor");
+                Some(leader)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                tracing::debug!(%error, "cannot become the janitor");
+                None
+            }
+        }
+    }
+
+    async fn round(&mut self, shutdown: &Shutdown) {
+        for partition in (0..self.config.partitions).map(Partition) {
+            if shutdown.has_begun() {
+                return;
+            }
+            self.heartbeat.beat();
+            if let Err(error) = self.tidy(partition).await {
+                tracing::debug!(%partition, %error, "the janitor left the partition alone");
+            }
+            if let Err(error) = self.sweep(partition).await {
+                tracing::debug!(%partition, %error, "the sweep failed");
+            }
+        }
+    }
+
+    async fn tidy(&mut self, partition: Partition) -> Result<(), RoundError> {
+        let look = self.look(partition).await?;
+        let now = Instant::now();
+        let ripening = self.ripening.entry(partition).or_default();
+        ripening.note(&look.era, look.floor, now);
+        // What an earlier leader recorded may be purged, too: after a restart the stream may have brought it back.
+        let ripe = ripening
+            .ripe(now, self.config.horizon.get())
+            .max(look.fence.purge_sequence);
+        let mark = self.record(&look, ripe).await?;
+        self.metrics.mark(partition, mark.as_i64());
+        if ripe > 0 && look.info.state.messages > 0 && look.info.state.first_sequence <= ripe {
+            self.purge(look, ripe).await?;
+        }
+        Ok(())
+    }
+
+    /// Fence first, then the stream: what the fence names was there before.
+    async fn look(&self, partition: Partition) -> Result<Look, RoundError> {
+        let fence = self
+            .postgres
+            .fence(partition)
+            .await?
+            .ok_or(PostgresError::NoFence(partition))?;
+        let name = StreamNames::new(&self.config.prefix).stream(partition);
+        let stream = self.context.get_stream(&name).await.map_err(nats)?;
+        let consumer = stream.consumer_info(CONSUMER).await.map_err(nats)?;
+        let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
+        self.metrics
+            .depth(partition, consumer.num_pending.saturating_add(unacknowledged));
+        let info = stream.cached_info().clone();
+        let era = Era {
+            epoch: fence.epoch,
+            incarnation: incarnation(&info, &self.client),
+        };
+        let belongs = fence.stream == name && fence.incarnation == era.incarnation;
+        if !belongs || fence.mode != Mode::Queue {
+            return Err(RoundError::Fenced);
+        }
+        // More is acknowledged than the stream has given: not this consumer's stream.
+        if consumer.ack_floor.stream_sequence > info.state.last_sequence {
+            return Err(RoundError::Fenced);
+        }
+        Ok(Look {
+            fence,
+            stream,
+            info,
+            era,
+            floor: consumer.ack_floor.stream_sequence,
+        })
+    }
+
+    /// Records the mark, and the highest version that the stream has given; returns the mark.
+    async fn record(&self, look: &Look, ripe: u64) -> Result<Version, RoundError> {
+        let base = look.fence.base;
+        let at = |sequence| match NonZeroU64::new(sequence) {
+            Some(sequence) => base.version(sequence),
+            None => Ok(Version::ZERO),
+        };
+        let observed = Observed {
+            epoch: look.era.epoch,
+            incarnation: look.era.incarnation.clone(),
+            mark: at(ripe)?,
+            purge_sequence: ripe,
+            highest_version: at(look.info.state.last_sequence)?,
+        };
+        if self.postgres.record_mark(look.fence.partition, &observed).await? {
+            Ok(observed.mark.max(look.fence.mark))
+        } else {
+            Err(RoundError::Fenced)
+        }
+    }
+
+    /// Right before, looks again: a purge deletes what is not acknowledged just as silently.
+    async fn purge(&self, look: Look, up_to: u64) -> Result<(), RoundError> {
+        let mut stream = look.stream;
+        let info = stream.info().await.map_err(nats)?;
+        let same = incarnation(info, &self.client) == look.era.incarnation;
+        if !same || up_to > info.state.last_sequence {
+            return Err(RoundError::Fenced);
+        }
+        // The server keeps the message of the sequence that it is given.
+        let purged = stream.purge().sequence(up_to + 1).await.map_err(nats)?;
+        self.metrics.purged(purged.purged);
+        Ok(())
+    }
+
+    async fn sweep(&self, partition: Partition) -> Result<(), PostgresError> {
+        for _ in 0..SWEEP_TURNS {
+            let swept = self.postgres.sweep(partition, SWEEP_ROWS).await?;
+            self.metrics.swept(swept.total());
+            if swept.total() < u64::from(SWEEP_ROWS) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nats(error: impl std::fmt::Display) -> RoundError {
+    RoundError::Nats(error.to_string())
+}

@@ -1,0 +1,212 @@
+//! What the worker counts.
+
+use std::{sync::Arc, time::Duration};
+
+use birbnest_core::Partition;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// A partition as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPartition {
+    partition: u16,
+}
+
+/// The category of an error as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCategory {
+    category: &'static str,
+}
+
+/// Why a message was set aside, as a label.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+/// The worker's metrics. Clones count together.
+#[derive(Clone)]
+pub(crate) struct Metrics(Arc<Families>);
+
+struct Families {
+    batch_size: Histogram,
+    batch_size_limit: Gauge,
+    upsert_duration: Histogram,
+    rows: Counter,
+    ghosts: Counter,
+    acknowledged: Counter,
+    redelivered: Counter,
+    set_aside: Family<ByReason, Counter>,
+    upsert_errors: Family<ByCategory, Counter>,
+    generations: Counter,
+    queue_depth: Family<ByPartition, Gauge>,
+    mark: Family<ByPartition, Gauge>,
+    purged: Counter,
+    swept: Counter,
+}
+
+impl Metrics {
+    /// Registers them all under `birbnest_worker`. `batch_size` is the configured one.
+    pub(crate) fn register(registry: &mut Registry, batch_size: u32) -> Self {
+        let families = Families {
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 15)),
+            batch_size_limit: Gauge::default(),
+            upsert_duration: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            rows: Counter::default(),
+            ghosts: Counter::default(),
+            acknowledged: Counter::default(),
+            redelivered: Counter::default(),
+            set_aside: Family::default(),
+            upsert_errors: Family::default(),
+            generations: Counter::default(),
+            queue_depth: Family::default(),
+            mark: Family::default(),
+            purged: Counter::default(),
+            swept: Counter::default(),
+        };
+        families.batch_size_limit.set(batch_size.into());
+        families.register(registry.sub_registry_with_prefix("birbnest_worker"));
+        Self(Arc::new(families))
+    }
+
+    /// A batch was pulled.
+    pub(crate) fn pulled(&self, messages: usize, redelivered: usize) {
+        self.0.batch_size.observe(f64::from(count(messages)));
+        self.0.redelivered.inc_by(count(redelivered).into());
+    }
+
+    /// A statement was committed.
+    pub(crate) fn upserted(&self, took: Duration, rows: u64, ghosts: usize) {
+        self.0.upsert_duration.observe(took.as_secs_f64());
+        self.0.rows.inc_by(rows);
+        self.0.ghosts.inc_by(count(ghosts).into());
+    }
+
+    /// A statement failed.
+    pub(crate) fn upsert_failed(&self, category: &'static str) {
+        self.0.upsert_errors.get_or_create(&ByCategory { category }).inc();
+    }
+
+    /// Messages were acknowledged.
+    pub(crate) fn acknowledged(&self, messages: usize) {
+        self.0.acknowledged.inc_by(count(messages).into());
+    }
+
+    /// A message that PostgreSQL or this release cannot take was handed back.
+    pub(crate) fn set_aside(&self, reason: &'static str) {
+        self.0.set_aside.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// All copies in Redis were made void.
+    pub(crate) fn generation_raised(&self) {
+        self.0.generations.inc();
+    }
+
+    /// Messages not acknowledged yet, as the janitor saw it.
+    pub(crate) fn depth(&self, partition: Partition, depth: u64) {
+        let gauge = self.0.queue_depth.get_or_create_owned(&ByPartition {
+            partition: partition.0,
+        });
+        gauge.set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// The mark, as the janitor recorded it.
+    pub(crate) fn mark(&self, partition: Partition, mark: i64) {
+        self.0
+            .mark
+            .get_or_create_owned(&ByPartition {
+                partition: partition.0,
+            })
+            .set(mark);
+    }
+
+    /// Messages were purged from a stream.
+    pub(crate) fn purged(&self, messages: u64) {
+        self.0.purged.inc_by(messages);
+    }
+
+    /// Rows were removed from the table.
+    pub(crate) fn swept(&self, rows: u64) {
+        self.0.swept.inc_by(rows);
+    }
+}
+
+impl Families {
+    fn register(&self, worker: &mut Registry) {
+        worker.register("batch_size", "Messages per batch", self.batch_size.clone());
+        let limit = self.batch_size_limit.clone();
+        worker.register(
+            "batch_size_limit",
+            "Messages a batch may have, as configured",
+            limit,
+        );
+        worker.register_with_unit(
+            "upsert_duration",
+            "Time from sending a batch to PostgreSQL to its commit",
+            Unit::Seconds,
+            self.upsert_duration.clone(),
+        );
+        worker.register("rows", "Rows inserted or replaced", self.rows.clone());
+        let ghosts = self.ghosts.clone();
+        worker.register(
+            "ghosts",
+            "Messages ignored because they are at or below the mark",
+            ghosts,
+        );
+        let acknowledged = self.acknowledged.clone();
+        worker.register("messages_acknowledged", "Messages acknowledged", acknowledged);
+        worker.register(
+            "messages_redelivered",
+            "Messages that had been delivered before",
+            self.redelivered.clone(),
+        );
+        worker.register(
+            "messages_set_aside",
+            "Messages handed back because PostgreSQL rejects the row or nobody can read it",
+            self.set_aside.clone(),
+        );
+        worker.register(
+            "upsert_errors",
+            "Statements that failed, by category",
+            self.upsert_errors.clone(),
+        );
+        worker.register(
+            "cache_generations_raised",
+            "Times that all copies in Redis were made void because it could not be refreshed",
+            self.generations.clone(),
+        );
+        worker.register(
+            "queue_depth",
+            "Messages not acknowledged yet; shown by the worker that leads",
+            self.queue_depth.clone(),
+        );
+        worker.register(
+            "mark",
+            "Version up to which everything is in PostgreSQL; shown by the worker that leads",
+            self.mark.clone(),
+        );
+        worker.register(
+            "messages_purged",
+            "Persisted messages purged",
+            self.purged.clone(),
+        );
+        worker.register(
+            "rows_swept",
+            "Tombstones and expired rows removed",
+            self.swept.clone(),
+        );
+    }
+}
+
+/// Batches have at most some thousand messages.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

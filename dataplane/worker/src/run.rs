@@ -1,0 +1,304 @@
+//! Wires the stores to the loops and runs them until the shutdown.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{Client, ServerAddr};
+use birbnest_core::{
+    Partition, StreamNames,
+    config::{Config, Secrets},
+};
+use birbnest_service::{Check, Health, Shutdown, probes_router, serve};
+use birbnest_stores::{
+    Connectivity,
+    fence::FenceWatch,
+    jetstream::{InvalidAddress, addresses, connect},
+    postgres::{Postgres, PostgresError},
+    redis::{Cache, CacheError},
+};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    drain::Drain,
+    janitor::Janitor,
+    metrics::Metrics,
+    persist::{Backoff, Persister},
+    refresh::Refresher,
+};
+
+/// A loop that has not come round for so long is stuck. While PostgreSQL is away each attempt counts.
+const LONGEST_SILENCE: Duration = Duration::from_mins(2);
+/// Batches that wait for Redis, per partition. Their values are gone from memory already.
+const HELD_BATCHES: usize = 64;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Why the worker could not start or go on. Backends that are away are no reason: it waits for them.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address is taken, or not of this machine.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// `BIRBNEST_REDIS_URL` is no address of Redis.
+    #[error("BIRBNEST_REDIS_URL: {0}")]
+    Redis(#[from] CacheError),
+    /// `BIRBNEST_NATS_URL` is no address of NATS.
+    #[error("BIRBNEST_NATS_URL: {0}")]
+    Nats(#[from] InvalidAddress),
+    /// `BIRBNEST_POSTGRES_URL` is no address of PostgreSQL.
+    #[error("BIRBNEST_POSTGRES_URL: {0}")]
+    Postgres(#[from] PostgresError),
+    /// A loop ended that should not have: a defect, and a restart is the way to go on.
+    #[error("a loop of the worker ended: {0}")]
+    Broken(#[from] JoinError),
+    /// Not everything in hand was done when the grace period ended. It comes again.
+    #[error("the grace period ended before everything in hand was done")]
+    GraceEnded,
+}
+
+/// Opens the port for probes and metrics.
+///
+/// # Errors
+/// When the address is taken, or not of this machine.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| RunError::Listen { address, source })
+}
+
+/// Drains every partition until the shutdown begins, then finishes and acknowledges what is in hand.
+///
+/// # Errors
+/// When an address cannot be used, a loop broke, or what was in hand could not be finished within the grace period.
+pub async fn run(
+    listener: TcpListener,
+    config: Config,
+    secrets: Secrets,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let grace = config.worker.shutdown_grace.get();
+    let health = Health::new("birbnest-worker", shutdown.clone());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, config.worker.batch.size);
+    let worker = Worker::new(config, &secrets, health.clone(), shutdown.clone(), metrics)?;
+    let servers = addresses(&secrets.nats_url)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "draining the persist streams"
+    );
+
+    let router = probes_router(health, registry);
+    let ending = shutdown.clone();
+    let probes = tokio::spawn(async move { serve(listener, router, &ending, grace).await });
+    if let Some(client) = Box::pin(shutdown.or(worker.connected(&servers))).await {
+        worker.drain(client, grace).await?;
+    }
+    // Answers to probes are short; nothing is waited for that would matter.
+    probes.abort();
+    Ok(())
+}
+
+/// The stores and what else the loops share.
+struct Worker {
+    config: Config,
+    postgres: Postgres,
+    fences: FenceWatch,
+    cache: Cache,
+    health: Health,
+    nats: SourceHealth,
+    shutdown: Shutdown,
+    metrics: Metrics,
+}
+
+impl Worker {
+    fn new(
+        config: Config,
+        secrets: &Secrets,
+        health: Health,
+        shutdown: Shutdown,
+        metrics: Metrics,
+    ) -> Result<Self, RunError> {
+        let postgres = Postgres::connect(&secrets.postgres_url, "birbnest-worker", &config.postgres)?;
+        let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
+        let cache = Cache::start(
+            &secrets.redis_url,
+            &config.redis,
+            &config.cache,
+            fences.generations(),
+        )?;
+        follow(health.check("database"), fences.status());
+        follow(health.check("redis"), cache.status());
+        let nats = SourceHealth::new(health.check("nats"), config.stream.partitions);
+        Ok(Self {
+            config,
+            postgres,
+            fences,
+            cache,
+            health,
+            nats,
+            shutdown,
+            metrics,
+        })
+    }
+
+    /// A connection to NATS, which from then on reconnects by itself.
+    async fn connected(&self, servers: &[ServerAddr]) -> Client {
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        loop {
+            match connect(servers, "birbnest-worker").await {
+                Ok(client) => return client,
+                Err(error) => self.nats.all_failing(&format!("nats does not answer: {error}")),
+            }
+            sleep(pause.next()).await;
+        }
+    }
+
+    /// Runs every loop; after the shutdown began they have `grace` to end.
+    async fn drain(self, client: Client, grace: Duration) -> Result<(), RunError> {
+        let mut loops = JoinSet::new();
+        for partition in (0..self.config.stream.partitions).map(Partition) {
+            self.spawn_partition(partition, &client, &mut loops);
+        }
+        let janitor = Janitor::new(
+            client.clone(),
+            self.postgres.clone(),
+            self.config.stream.clone(),
+            self.health.heartbeat("janitor", LONGEST_SILENCE),
+            self.metrics.clone(),
+        );
+        loops.spawn(janitor.run(self.shutdown.clone()));
+
+        while let Some(Some(ended)) = self.shutdown.or(loops.join_next()).await {
+            // Before the shutdown only a panic ends a loop.
+            ended?;
+        }
+        let Ok(ended) = timeout(grace, until_all_ended(&mut loops)).await else {
+            return Err(RunError::GraceEnded);
+        };
+        ended?;
+        if let Err(error) = client.flush().await {
+            tracing::warn!(%error, "the last acknowledgements may not have arrived: the messages will come again");
+        }
+        self.postgres.close().await;
+        Ok(())
+    }
+
+    fn spawn_partition(&self, partition: Partition, client: &Client, loops: &mut JoinSet<()>) {
+        let (committed, inbox) = mpsc::channel(HELD_BATCHES);
+        let refresher = Refresher {
+            partition,
+            cache: self.cache.clone(),
+            postgres: self.postgres.clone(),
+            shutdown: self.shutdown.clone(),
+            metrics: self.metrics.clone(),
+        };
+        loops.spawn(refresher.run(inbox));
+        for _ in 0..self.config.worker.concurrency {
+            let persister = Persister {
+                partition,
+                postgres: self.postgres.clone(),
+                retry: self.config.worker.retry.clone(),
+                shutdown: self.shutdown.clone(),
+                heartbeat: self.health.heartbeat("drain", LONGEST_SILENCE),
+                metrics: self.metrics.clone(),
+            };
+            let drain = Drain {
+                partition,
+                stream: StreamNames::new(&self.config.stream.prefix).stream(partition),
+                client: client.clone(),
+                fences: self.fences.clone(),
+                health: self.nats.clone(),
+                persister,
+                committed: committed.clone(),
+                config: self.config.worker.clone(),
+                shutdown: self.shutdown.clone(),
+                metrics: self.metrics.clone(),
+            };
+            loops.spawn(drain.run());
+        }
+    }
+}
+
+async fn until_all_ended(loops: &mut JoinSet<()>) -> Result<(), JoinError> {
+    while let Some(ended) = loops.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+/// Keeps a health check in step with a connection, for as long as the connection is kept.
+fn follow(check: Check, mut status: watch::Receiver<Connectivity>) {
+    tokio::spawn(async move {
+        loop {
+            match &*status.borrow_and_update() {
+                Connectivity::Connected => check.healthy(),
+                Connectivity::Lost(reason) => check.failing(reason),
+            }
+            if status.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Whether messages can be pulled: of every partition.
+#[derive(Clone)]
+pub(crate) struct SourceHealth {
+    check: Check,
+    troubles: Arc<Mutex<BTreeMap<Partition, String>>>,
+}
+
+impl SourceHealth {
+    fn new(check: Check, partitions: u16) -> Self {
+        let health = Self {
+            check,
+            troubles: Arc::default(),
+        };
+        for partition in (0..partitions).map(Partition) {
+            health.failing(partition, &"not reached yet");
+        }
+        health
+    }
+
+    fn all_failing(&self, reason: &str) {
+        self.check.failing(reason);
+    }
+
+    /// The partition's messages can be pulled.
+    pub(crate) fn healthy(&self, partition: Partition) {
+        self.update(|troubles| troubles.remove(&partition).is_some());
+    }
+
+    /// They cannot.
+    pub(crate) fn failing(&self, partition: Partition, reason: &impl fmt::Display) {
+        let reason = reason.to_string();
+        self.update(|troubles| troubles.insert(partition, reason.clone()).as_ref() != Some(&reason));
+    }
+
+    fn update(&self, change: impl FnOnce(&mut BTreeMap<Partition, String>) -> bool) {
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if !change(&mut troubles) {
+            return;
+        }
+        match troubles.values().next() {
+            None => self.check.healthy(),
+            Some(reason) => self.check.failing(reason),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Pulling messages of one partition.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client,
+    connection::State,
+    jetstream::{Message, consumer::PullConsumer, context::ContextBuilder, message::Acker},
+};
+use birbnest_core::{CONSUMER, Entry};
+use birbnest_stores::jetstream::entry_of;
+use futures::StreamExt;
+use tokio::time::timeout;
+
+use crate::receipt::{Link, Receipt};
+
+/// How long a request for the first message waits at the server. Not longer, because it is not interrupted by the
+/// shutdown: a message that comes to nobody is delivered again only after `ack_wait`.
+const IDLE_WAIT: Duration = Duration::from_secs(1);
+/// What is granted on top for the answer to arrive.
+const MARGIN: Duration = Duration::from_secs(2);
+/// Bytes of a batch, so that large values do not fill the memory: far above the largest message.
+const MOST_BYTES: usize = 32 << 20;
+/// Requests to the API of `JetStream`.
+const API_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why nothing can be pulled at the moment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    /// There is no connection.
+    #[error("nats is not connected")]
+    NotConnected,
+    /// The stream or its consumer is missing, or does not answer.
+    #[error("the consumer {CONSUMER} of the stream {stream} cannot be used: {message}")]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// What the server or the client said.
+        message: String,
+    },
+}
+
+/// The consumer of one persist stream.
+pub(crate) struct Source {
+    client: Client,
+    consumer: PullConsumer,
+    stream: String,
+}
+
+/// What was pulled.
+#[derive(Default)]
+pub(crate) struct Pulled {
+    /// Messages that can be read.
+    pub(crate) entries: Vec<(Entry, Receipt)>,
+    /// Messages that cannot, and why.
+    pub(crate) unreadable: Vec<(Receipt, String)>,
+    /// How many more were waiting at the server behind the last one.
+    pub(crate) waiting: u64,
+}
+
+impl Pulled {
+    /// Messages of either kind.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() + self.unreadable.len()
+    }
+
+    /// How many of them had been delivered before.
+    pub(crate) fn redelivered(&self) -> usize {
+        let receipts = self.entries.iter().map(|(_, receipt)| receipt);
+        let all = receipts.chain(self.unreadable.iter().map(|(receipt, _)| receipt));
+        all.filter(|receipt| receipt.delivered() > 1).count()
+    }
+}
+
+impl Source {
+    /// Finds the consumer.
+    pub(crate) async fn open(client: &Client, stream: &str) -> Result<Self, SourceError> {
+        let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
+        let found = context.get_consumer_from_stream(CONSUMER, stream).await;
+        match found {
+            Ok(consumer) => Ok(Self {
+                client: client.clone(),
+                consumer,
+                stream: stream.to_owned(),
+            }),
+            Err(_) if client.connection_state() != State::Connected => Err(SourceError::NotConnected),
+            Err(error) => Err(SourceError::Consumer {
+                stream: stream.to_owned(),
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    /// Pulls up to `limit` messages. Without a `backlog`, waits a moment for the first one, and then `wait` for the
+    /// batch to become full. An empty answer means that there was nothing.
+    pub(crate) async fn pull(
+        &self,
+        limit: usize,
+        wait: Duration,
+        backlog: bool,
+    ) -> Result<Pulled, SourceError> {
+        let link = Link::of(&self.client);
+        let mut pulled = Pulled::default();
+        if !backlog {
+            self.request(1, IDLE_WAIT, &link, &mut pulled).await?;
+            if pulled.len() == 0 {
+                return Ok(pulled);
+            }
+        }
+        // What has come is not given up because no more came.
+        let rest = self
+            .request(limit.saturating_sub(pulled.len()), wait, &link, &mut pulled)
+            .await;
+        if pulled.len() == 0 {
+            rest.map(|()| pulled)
+        } else {
+            Ok(pulled)
+        }
+    }
+
+    async fn request(
+        &self,
+        messages: usize,
+        wait: Duration,
+        link: &Link,
+        pulled: &mut Pulled,
+    ) -> Result<(), SourceError> {
+        if messages == 0 {
+            return Ok(());
+        }
+        let before = pulled.len();
+        let request = self
+            .consumer
+            .batch()
+            .max_messages(messages)
+            .max_bytes(MOST_BYTES)
+            .expires(wait);
+        let mut answers = request.messages().await.map_err(|error| self.failed(&error))?;
+        loop {
+            match timeout(wait + MARGIN, answers.next()).await {
+                Ok(Some(Ok(message))) => pulled.take(message, link),
+                // The server ends a request that has become too large in bytes, or whose consumer moved, by an error.
+                Ok(Some(Err(error))) if pulled.len() == before => return Err(self.failed(&error)),
+                Ok(Some(Err(_)) | None) => break,
+                Err(_) => return Err(self.failed(&"no answer")),
+            }
+        }
+        if pulled.len() == before && self.client.connection_state() != State::Connected {
+            return Err(SourceError::NotConnected);
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &impl ToString) -> SourceError {
+        if self.client.connection_state() == State::Connected {
+            SourceError::Consumer {
+                stream: self.stream.clone(),
+                message: error.to_string(),
+            }
+        } else {
+            SourceError::NotConnected
+        }
+    }
+}
+
+impl Pulled {
+    fn take(&mut self, message: Message, link: &Link) {
+        let (sequence, delivered, waiting) = match message.info() {
+            Ok(info) => (
+                info.stream_sequence,
+                u32::try_from(info.delivered).unwrap_or(u32::MAX),
+                info.pending,
+            ),
+            // Nobody but the server sends to this inbox.
+            Err(error) => return tracing::error!(%error, "a message without a place in its stream"),
+        };
+        self.waiting = waiting;
+        let (message, acker): (_, Acker) = message.split();
+        let receipt = Receipt::new(acker, link.clone(), message.subject, sequence, delivered);
+        match entry_of(message.headers.as_ref(), sequence, &message.payload) {
+            Ok(entry) => self.entries.push((entry, receipt)),
+            Err(error) => self.unreadable.push((receipt, error.to_string())),
+        }
+    }
+}
