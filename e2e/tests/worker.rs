@@ -1,0 +1,477 @@
+//! The worker against real servers, in this process: from the persist stream into PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may fail"
+)]
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream::{self, consumer};
+use birbnest_core::{
+    CONSUMER, Content, EntryId, Partition, Record, StreamNames, Timestamp, Version,
+    config::{Config, Period, Secrets},
+};
+use birbnest_e2e::{
+    servers::{Disk, NatsServer, PostgresServer, RedisServer},
+    wait::{eventually, seen},
+};
+use birbnest_migrate::Tasks;
+use birbnest_service::Shutdown;
+use birbnest_stores::{
+    fence::FenceWatch,
+    jetstream::Log,
+    postgres::{Observed, Postgres},
+};
+use birbnest_worker::RunError;
+use serde_json::value::RawValue;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+const PARTITION: Partition = Partition(0);
+
+/// A nest without an API: the test appends to the log itself.
+struct Nest {
+    config: Config,
+    secrets: Secrets,
+    postgres: Postgres,
+    log: Log,
+    jetstream: jetstream::Context,
+}
+
+/// A running worker.
+struct Worker {
+    shutdown: Shutdown,
+    url: String,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Nest {
+    /// On the shared servers, with a short horizon.
+    async fn open() -> Self {
+        let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
+        let database = PostgresServer::shared().await.fresh_database().await;
+        Self::at(redis, nats, database, Config::default()).await
+    }
+
+    async fn at(redis: &RedisServer, nats: &NatsServer, database: String, mut config: Config) -> Self {
+        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        config.stream.prefix = NatsServer::unique_prefix();
+        config.redis.key_prefix.clone_from(&config.stream.prefix);
+        config.stream.horizon = Period::from_millis(1_000);
+        config.stream.janitor_interval = Period::from_millis(100);
+        let secrets = Secrets {
+            redis_url: redis.url(),
+            nats_url: nats.url(),
+            postgres_url: database,
+        };
+        birbnest_migrate::run(
+            &config,
+            &secrets,
+            Tasks {
+                with_streams: true,
+                ..Tasks::default()
+            },
+        )
+        .await
+        .unwrap();
+        let postgres = Postgres::connect(&secrets.postgres_url, "test", &config.postgres).unwrap();
+        let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
+        let log = Log::start(&secrets.nats_url, &config.stream, postgres.clone(), fences).unwrap();
+        Self {
+            config,
+            secrets,
+            postgres,
+            log,
+            jetstream: nats.jetstream().await,
+        }
+    }
+
+    async fn worker(&self) -> Worker {
+        let (config, secrets, shutdown) = (self.config.clone(), self.secrets.clone(), Shutdown::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let told = shutdown.clone();
+        let task = tokio::spawn(async move { birbnest_worker::run(listener, config, secrets, told).await });
+        Worker { shutdown, url, task }
+    }
+
+    /// Appends a write as an API would, and returns its version.
+    async fn put(&self, key: &str, value: &str) -> Version {
+        let value = RawValue::from_string(value.to_owned()).unwrap();
+        self.append(
+            key,
+            Content::Value {
+                value,
+                metadata: None,
+            },
+        )
+        .await
+    }
+
+    async fn append(&self, key: &str, content: Content) -> Version {
+        let now = Timestamp::now();
+        let record = Record {
+            id: id(key),
+            content,
+            created_at: now,
+            updated_at: now,
+            expires_at: None,
+            operation_ids: vec![],
+        };
+        eventually("the log takes the write", || async {
+            self.log
+                .append(PARTITION, record.id.hash(), &record)
+                .await
+                .map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    async fn text(&self, key: &str) -> Result<Option<String>, String> {
+        let stored = self
+            .postgres
+            .read(PARTITION, &id(key))
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(stored.entry.map(|entry| match entry.record.content {
+            Content::Value { value, .. } => value.get().to_owned(),
+            Content::Tombstone => "(tombstone)".to_owned(),
+        }))
+    }
+
+    async fn until_text(&self, key: &str, text: &str) {
+        eventually(&format!("{key} is {text} in PostgreSQL"), || async {
+            seen(self.text(key).await?, |found| found.as_deref() == Some(text))
+        })
+        .await;
+    }
+
+    async fn stream(&self) -> jetstream::stream::Stream {
+        let name = StreamNames::new(&self.config.stream.prefix).stream(PARTITION);
+        self.jetstream.get_stream(name).await.unwrap()
+    }
+
+    /// Waits until the consumer's figures are as they should be.
+    async fn until_consumer(
+        &self,
+        what: &str,
+        condition: impl Fn(&consumer::Info) -> bool,
+    ) -> consumer::Info {
+        eventually(what, || async {
+            let info = self
+                .stream()
+                .await
+                .consumer_info(CONSUMER)
+                .await
+                .map_err(|error| error.to_string())?;
+            seen(info, |info| condition(info))
+        })
+        .await
+    }
+
+    async fn until_all_acknowledged(&self) {
+        self.until_consumer("everything is acknowledged", |info| {
+            info.num_pending == 0 && info.num_ack_pending == 0
+        })
+        .await;
+    }
+}
+
+impl Worker {
+    /// Asks it to end, and waits until it has.
+    async fn stop(self) {
+        self.shutdown.begin();
+        self.task.await.unwrap().unwrap();
+    }
+
+    async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.url))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let values = text
+            .lines()
+            .filter(|line| line.starts_with(name) && !line.starts_with('#'));
+        values
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// The state of a check in `/health`.
+    async fn check(&self, name: &str) -> Result<String, String> {
+        let answer = reqwest::get(format!("{}/health", self.url))
+            .await
+            .map_err(|error| error.to_string())?;
+        let health: serde_json::Value = answer.json().await.map_err(|error| error.to_string())?;
+        Ok(health["checks"][name].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn id(key: &str) -> EntryId {
+    EntryId {
+        instance: "global".parse().unwrap(),
+        key: key.parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_backlog_is_drained_coalesced_and_purged() {
+    let nest = Nest::open().await;
+    let mut last = BTreeMap::new();
+    for i in 0..300 {
+        let (key, value) = (format!("k{}", i % 50), i.to_string());
+        nest.put(&key, &value).await;
+        last.insert(key, value);
+    }
+    nest.append("k7", Content::Tombstone).await;
+    last.insert("k7".to_owned(), "(tombstone)".to_owned());
+
+    let worker = nest.worker().await;
+    for (key, value) in &last {
+        nest.until_text(key, value).await;
+    }
+    nest.until_all_acknowledged().await;
+    eventually("the stream is purged up to the mark", || async {
+        let messages = nest.stream().await.cached_info().state.messages;
+        let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
+        seen((messages, fence), |(messages, fence)| {
+            *messages == 0 && fence.mark == fence.highest_version
+        })
+    })
+    .await;
+    assert!(worker.metric("birbnest_worker_rows_total").await >= 50.0);
+    let limit = worker.metric("birbnest_worker_batch_size_limit").await;
+    assert!((limit - f64::from(nest.config.worker.batch.size)).abs() < f64::EPSILON);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_tombstone_is_swept_once_nothing_older_can_come() {
+    let nest = Nest::open().await;
+    let worker = nest.worker().await;
+    nest.append("gone", Content::Tombstone).await;
+    eventually("the tombstone is swept", || async {
+        let found = nest.text("gone").await?;
+        let swept = worker.metric("birbnest_worker_rows_swept_total").await;
+        seen((found, swept), |(found, swept)| found.is_none() && *swept >= 1.0)
+    })
+    .await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_row_that_postgresql_rejects_stops_nobody_and_stays_in_the_stream() {
+    let nest = Nest::open().await;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for i in 0..20 {
+        nest.put(&format!("before{i}"), "1").await;
+    }
+    nest.put("poison", &deep).await;
+    for i in 0..20 {
+        nest.put(&format!("after{i}"), "1").await;
+    }
+    let worker = nest.worker().await;
+    for i in 0..20 {
+        nest.until_text(&format!("before{i}"), "1").await;
+        nest.until_text(&format!("after{i}"), "1").await;
+    }
+    let info = nest.until_consumer("only the poison is left", |info| {
+        info.num_pending == 0 && info.num_ack_pending == 1
+    });
+    assert_eq!(info.await.ack_floor.stream_sequence, 20);
+    assert_eq!(nest.text("poison").await.unwrap(), None);
+    eventually("it is tried again", || async {
+        let set_aside = worker
+            .metric("birbnest_worker_messages_set_aside_total{reason=\"rejected\"}")
+            .await;
+        seen(set_aside, |count| *count >= 2.0)
+    })
+    .await;
+
+    // A good value under the same key takes its place.
+    nest.put("poison", "\"cured\"").await;
+    nest.until_text("poison", "\"cured\"").await;
+    nest.until_all_acknowledged().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_nobody_can_read_stops_nobody() {
+    let nest = Nest::open().await;
+    nest.put("before", "1").await;
+    let subject = StreamNames::new(&nest.config.stream.prefix).subject(PARTITION, id("strange").hash());
+    nest.jetstream
+        .publish(subject, "no json".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    nest.put("after", "2").await;
+    let worker = nest.worker().await;
+    nest.until_text("before", "1").await;
+    nest.until_text("after", "2").await;
+    assert!(
+        worker
+            .metric("birbnest_worker_messages_set_aside_total{reason=\"unreadable\"}")
+            .await
+            >= 1.0
+    );
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_ghost_is_acknowledged_and_not_written() {
+    let nest = Nest::open().await;
+    let ghost = nest.put("ghost", "1").await;
+    let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
+    let observed = Observed {
+        epoch: fence.epoch,
+        incarnation: fence.incarnation,
+        mark: ghost,
+        purge_sequence: 0,
+        highest_version: ghost,
+    };
+    assert!(nest.postgres.record_mark(PARTITION, &observed).await.unwrap());
+    let worker = nest.worker().await;
+    nest.put("alive", "2").await;
+    nest.until_text("alive", "2").await;
+    nest.until_all_acknowledged().await;
+    assert_eq!(nest.text("ghost").await.unwrap(), None);
+    assert!((worker.metric("birbnest_worker_ghosts_total").await - 1.0).abs() < f64::EPSILON);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_asked_to_end_leaves_nothing_in_hand() {
+    let nest = Nest::open().await;
+    let worker = nest.worker().await;
+    for i in 0..200 {
+        nest.put(&format!("k{i}"), "1").await;
+    }
+    worker.stop().await;
+    let left = nest
+        .until_consumer("nothing is in anybody's hand", |info| info.num_ack_pending == 0)
+        .await;
+    let rows = async {
+        let mut rows = 0;
+        for i in 0..200 {
+            rows += u64::from(nest.text(&format!("k{i}")).await.unwrap().is_some());
+        }
+        rows
+    };
+    assert_eq!(
+        rows.await + left.num_pending,
+        200,
+        "what was acknowledged is written, the rest still waits"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_consumer_is_said_in_the_health_report_and_heals() {
+    let nest = Nest::open().await;
+    let worker = nest.worker().await;
+    nest.put("before", "1").await;
+    nest.until_text("before", "1").await;
+    nest.stream().await.delete_consumer(CONSUMER).await.unwrap();
+    eventually("the report names the consumer", || async {
+        seen(worker.check("nats").await?, |check| check.contains(CONSUMER))
+    })
+    .await;
+    let tasks = Tasks {
+        with_streams: true,
+        ..Tasks::default()
+    };
+    birbnest_migrate::run(&nest.config, &nest.secrets, tasks)
+        .await
+        .unwrap();
+    nest.put("after", "2").await;
+    nest.until_text("after", "2").await;
+    assert_eq!(worker.check("nats").await.unwrap(), "healthy");
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn while_postgresql_is_away_writes_wait_and_then_all_arrive() {
+    let server = PostgresServer::start_new(Disk::Trusted).await;
+    let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
+    let nest = Nest::at(redis, nats, server.fresh_database().await, Config::default()).await;
+    let worker = nest.worker().await;
+    nest.put("k", "0").await;
+    nest.until_text("k", "0").await;
+    server.kill9();
+    for i in 1..=50 {
+        nest.put(&format!("k{i}"), "1").await;
+    }
+    nest.put("k", "1").await;
+    eventually("the report says that the database is away", || async {
+        seen(worker.check("database").await?, |check| check != "healthy")
+    })
+    .await;
+    server.start().await;
+    for i in 1..=50 {
+        nest.until_text(&format!("k{i}"), "1").await;
+    }
+    nest.until_text("k", "1").await;
+    nest.until_all_acknowledged().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn without_redis_messages_are_acknowledged_only_after_its_copies_became_void() {
+    let redis = RedisServer::start_new().await;
+    let database = PostgresServer::shared().await.fresh_database().await;
+    let nest = Nest::at(&redis, NatsServer::shared().await, database, Config::default()).await;
+    let worker = nest.worker().await;
+    nest.put("k", "0").await;
+    nest.until_text("k", "0").await;
+    nest.until_all_acknowledged().await;
+    let generation = || async { nest.postgres.fence(PARTITION).await.unwrap().unwrap().generation };
+    let before = generation().await;
+
+    redis.stop().await;
+    nest.put("k", "1").await;
+    nest.until_text("k", "1").await;
+    let held = nest
+        .stream()
+        .await
+        .consumer_info(CONSUMER)
+        .await
+        .unwrap()
+        .num_ack_pending;
+    assert_eq!((held, generation().await), (1, before), "committed, and held");
+    nest.until_all_acknowledged().await;
+    assert!(generation().await > before);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn two_workers_share_the_work_and_one_sweeps() {
+    let nest = Nest::open().await;
+    let (one, two) = (nest.worker().await, nest.worker().await);
+    for i in 0..500 {
+        nest.put(&format!("k{i}"), "1").await;
+    }
+    for i in 0..500 {
+        nest.until_text(&format!("k{i}"), "1").await;
+    }
+    nest.until_all_acknowledged().await;
+    eventually("one of them leads", || async {
+        let mut leaders = 0;
+        for worker in [&one, &two] {
+            let text = reqwest::get(format!("{}/metrics", worker.url))
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            leaders += usize::from(text.contains("birbnest_worker_mark{"));
+        }
+        seen(leaders, |leaders| *leaders == 1)
+    })
+    .await;
+    one.stop().await;
+    two.stop().await;
+}
