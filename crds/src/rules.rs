@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 /// The rule that a period, written as Go and CEL read it, lies between two others.
 pub(crate) fn between(field: &str, least: &str, most: &str) -> Value {
     json!([{
-        "rule": format!("duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"),
+        // The first part keeps the second from failing without a sentence of its own.
+        "rule": format!(
+            "self.matches('^([0-9]{{1,9}}(ms|s|m|h))+$') && duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+        ),
         "message": format!("{field} must be between {least} and {most}"),
     }])
 }

@@ -125,7 +125,7 @@ fn edges(schema: &Value) -> Vec<(Value, bool)> {
         .to_owned();
     let periods: Vec<&str> = rule.split('\'').skip(1).step_by(2).collect();
     match periods.as_slice() {
-        [least, most] if rule.starts_with("duration") => {
+        [_, least, most] if rule.contains("duration(self)") => {
             let mut edges = vec![
                 (json!(least), true),
                 (json!(most), true),

@@ -117,7 +117,11 @@ fn a_period_out_of_bounds_is_told_its_bounds() {
             "spec.worker.retry.backoff must be between 10ms and 30s",
         ),
     ] {
-        assert_eq!(refusals(&with(field, value, managed())), [bounds]);
+        let refused = refusals(&with(field, value, managed()));
+        assert!(
+            refused.len() == 1 && refused[0].starts_with(bounds),
+            "{refused:?}"
+        );
     }
 }
 

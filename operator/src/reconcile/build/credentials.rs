@@ -98,7 +98,7 @@ pub(super) fn url_key(backend: Backend) -> String {
 
 fn url(id: &NestId, backend: Backend, password: &str) -> String {
     match backend {
-        Backend::Redis => format!("redis://:{password}@{}:6379/0", id.host(Component::Redis)),
+        Backend::Redis => format!("redis://default:{password}@{}:6379/0", id.host(Component::Redis)),
         Backend::Nats => format!("nats://{NATS_USER}:{password}@{}:4222", id.host(Component::Nats)),
         Backend::Postgres => {
             let host = id.host(Component::Postgres);
@@ -130,7 +130,7 @@ mod tests {
         let secret = credentials.complete(None, counted()).unwrap();
         assert_eq!(
             text(&secret, "redis-url"),
-            "redis://:random1@prices-redis.shop.svc:6379/0"
+            "redis://default:random1@prices-redis.shop.svc:6379/0"
         );
         assert_eq!(
             text(&secret, "nats-url"),

@@ -71,6 +71,11 @@ impl NestId {
         })
     }
 
+    /// The identity of the nest of that name, whether it exists or not.
+    pub fn named(namespace: &str, name: &str) -> Self {
+        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
     /// Its namespace, which is that of all its children.
     pub fn namespace(&self) -> &str {
         &self.namespace
