@@ -162,6 +162,7 @@ async fn without_postgresql_writes_are_acknowledged_and_persisted_later() {
     let house = House::open().await;
     house.put("old", json!(1)).await.expect(201);
     house.until_purged().await;
+    house.get("old").await.expect(200);
     house.postgres.stop().await;
 
     let ledger = fill(&house.api().client, 0..2_000, 16).await;

@@ -1,15 +1,19 @@
 //! What requests say, parsed and bounded before any handler sees it.
 
 use axum::{
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use birbnest_core::{Content, EntryId, EntryKey, InstanceName, Record, Timestamp};
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{problem::Problem, routes::App};
+use crate::{
+    problem::Problem,
+    routes::{App, BODY_ALLOWANCE},
+};
 
 /// The header that names a namespace of keys.
 pub(crate) const INSTANCE_HEADER: &str = "x-instance-id";
@@ -21,6 +25,8 @@ const MAX_METADATA_BYTES: usize = 16 << 10;
 const MAX_DEPTH: usize = 128;
 /// Most keys in one batch.
 const MAX_BATCH: usize = 100;
+/// Most of a body that is read only to be thrown away.
+const MAX_DISCARDED_BYTES: usize = 16 << 20;
 
 /// The instance that a request names, `global` when it names none.
 pub(crate) struct Instance(pub(crate) InstanceName);
@@ -108,9 +114,19 @@ impl FromRequest<App> for Draft {
     }
 }
 
+/// Only an object will do: a struct would be read from an array of its members, too.
+fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8], with: &str) -> Result<T, Problem> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid(format!(
+            "the body is no JSON object with {with}"
+        )));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Problem::invalid(format!("the body is no JSON object with {with}: {error}")))
+}
+
 fn parse_draft(id: EntryId, body: &[u8], max_value_bytes: usize) -> Result<Draft, Problem> {
-    let body: DraftBody<'_> = serde_json::from_slice(body)
-        .map_err(|error| Problem::invalid(format!("the body is no JSON object with a value: {error}")))?;
+    let body: DraftBody<'_> = parse_object(body, "a value")?;
     if body.value.get().len() > max_value_bytes {
         return Err(too_large(max_value_bytes));
     }
@@ -200,8 +216,7 @@ impl FromRequest<App> for Keys {
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
         require_json(request.headers())?;
         let body = read_body(request, app).await?;
-        let KeysBody { keys } = serde_json::from_slice(&body)
-            .map_err(|error| Problem::invalid(format!("the body is no JSON object with keys: {error}")))?;
+        let KeysBody { keys } = parse_object(&body, "keys")?;
         if keys.is_empty() || keys.len() > MAX_BATCH {
             return Err(Problem::invalid(format!(
                 "a batch has 1 to {MAX_BATCH} keys, this one has {}",
@@ -239,6 +254,11 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let limit = app.max_value_bytes.saturating_add(BODY_ALLOWANCE);
+    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > limit) {
+        discard(request.into_body()).await;
+        return Err(too_large(app.max_value_bytes));
+    }
     match Bytes::from_request(request, app).await {
         Ok(body) => Ok(body),
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
@@ -248,6 +268,22 @@ async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
             Err(Problem::invalid("the body ended early").cause(&error))
         }
         Err(error) => Err(Problem::invalid("the body cannot be read").cause(&error)),
+    }
+}
+
+fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads what is too large, within bounds: a client that is still sending would see its connection break, and not the
+/// answer.
+async fn discard(body: Body) {
+    let (mut parts, mut read) = (body.into_data_stream(), 0);
+    while let Some(Ok(part)) = parts.next().await {
+        read += part.len();
+        if read > MAX_DISCARDED_BYTES {
+            return;
+        }
     }
 }
 
@@ -293,6 +329,7 @@ mod tests {
     #[test]
     fn what_breaks_a_rule_is_told_why() {
         assert!(refused("{").contains("no JSON object"));
+        assert!(refused("[1]").contains("no JSON object"));
         assert!(refused(r#"{"ttl": 1}"#).contains("missing field `value`"));
         assert!(refused(r#"{"value": 1, "ttl": -1}"#).contains("ttl is -1"));
         assert!(refused(r#"{"value": 1, "ttl": 1.5}"#).contains("no JSON object"));

@@ -13,24 +13,15 @@ use axum::{
 use birbnest_core::EntryId;
 
 use crate::{
+    app::App,
     limits::{self, Limits},
     problem::Problem,
-    read::ReadPath,
     request::{Draft, Instance, Keys, Target},
     response::{self, Answer},
-    write::WritePath,
 };
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
-const BODY_ALLOWANCE: usize = 64 << 10;
-
-/// What the handlers work on.
-#[derive(Clone)]
-pub(crate) struct App {
-    pub(crate) write: WritePath,
-    pub(crate) read: ReadPath,
-    pub(crate) max_value_bytes: usize,
-}
+pub(crate) const BODY_ALLOWANCE: usize = 64 << 10;
 
 /// Every route of the cache. The wildcard takes slashes into the key: clients send keys as a raw path.
 pub(crate) fn router(app: App, limits: Limits) -> Router {
