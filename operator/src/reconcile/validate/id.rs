@@ -73,7 +73,10 @@ impl NestId {
 
     /// The identity of the nest of that name, whether it exists or not.
     pub fn named(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// Its namespace, which is that of all its children.
