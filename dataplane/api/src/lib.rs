@@ -3,6 +3,7 @@
 //! A request passes each room once: [`limits`] lets it in, [`routes`] finds its handler, an extractor of [`request`]
 //! parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of it.
 
+mod app;
 mod flight;
 mod limits;
 mod metrics;

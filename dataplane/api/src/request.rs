@@ -10,10 +10,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{
-    problem::Problem,
-    routes::{App, BODY_ALLOWANCE},
-};
+use crate::{app::App, problem::Problem};
 
 /// The header that names a namespace of keys.
 pub(crate) const INSTANCE_HEADER: &str = "x-instance-id";
@@ -254,7 +251,7 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let limit = app.max_value_bytes.saturating_add(BODY_ALLOWANCE);
+    let limit = app.max_body_bytes();
     if announced_bytes(request.headers()).is_some_and(|bytes| bytes > limit) {
         discard(request.into_body()).await;
         return Err(too_large(app.max_value_bytes));

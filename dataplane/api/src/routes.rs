@@ -20,12 +20,9 @@ use crate::{
     response::{self, Answer},
 };
 
-/// Bytes of a request's body beside the value: metadata, names and punctuation.
-pub(crate) const BODY_ALLOWANCE: usize = 64 << 10;
-
 /// Every route of the cache. The wildcard takes slashes into the key: clients send keys as a raw path.
 pub(crate) fn router(app: App, limits: Limits) -> Router {
-    let body_limit = app.max_value_bytes.saturating_add(BODY_ALLOWANCE);
+    let body_limit = app.max_body_bytes();
     Router::new()
         .route("/v1/cache/batch/get", post(get_batch))
         .route(

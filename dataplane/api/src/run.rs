@@ -3,7 +3,7 @@
 use std::io;
 
 use birbnest_core::config::{Config, Secrets};
-use birbnest_service::{Check, Health, Shutdown, probes_router, serve};
+use birbnest_service::{Health, Shutdown, probes_router, serve};
 use birbnest_stores::{
     Connectivity,
     fence::FenceWatch,
@@ -12,15 +12,9 @@ use birbnest_stores::{
     redis::{Cache, CacheError},
 };
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::net::TcpListener;
 
-use crate::{
-    limits::Limits,
-    metrics::Metrics,
-    read::ReadPath,
-    routes::{App, router},
-    write::WritePath,
-};
+use crate::{app::App, limits::Limits, metrics::Metrics, read::ReadPath, routes::router, write::WritePath};
 
 /// Why the service could not start. Backends that are away are no reason: it waits for them.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +64,13 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
     )?;
 
     let health = Health::new("birbnest-api", shutdown.clone());
-    follow(health.check("database"), fences.status());
-    follow(health.check("redis"), cache.status());
-    follow(health.check("nats"), log.status());
+    health
+        .check("database")
+        .follow(fences.status(), Connectivity::trouble);
+    health
+        .check("redis")
+        .follow(cache.status(), Connectivity::trouble);
+    health.check("nats").follow(log.status(), Connectivity::trouble);
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -87,19 +85,4 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving the cache");
     serve(listener, router, &shutdown, config.api.shutdown_grace.get()).await;
     Ok(())
-}
-
-/// Keeps a health check in step with a connection, for as long as the connection is kept.
-fn follow(check: Check, mut status: watch::Receiver<Connectivity>) {
-    tokio::spawn(async move {
-        loop {
-            match &*status.borrow_and_update() {
-                Connectivity::Connected => check.healthy(),
-                Connectivity::Lost(reason) => check.failing(reason),
-            }
-            if status.changed().await.is_err() {
-                return;
-            }
-        }
-    });
 }

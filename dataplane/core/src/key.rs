@@ -193,7 +193,10 @@ mod tests {
     #[test]
     fn a_hash_never_changes_between_releases() {
         // The subjects of queued messages and the partition of stored rows depend on it.
-        assert_eq!(id("global", "robin").hash().to_string(), "05c7999913761890db306b7b5b448cc8");
+        assert_eq!(
+            id("global", "robin").hash().to_string(),
+            "05c7999913761890db306b7b5b448cc8"
+        );
     }
 
     proptest! {

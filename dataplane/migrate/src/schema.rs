@@ -201,11 +201,7 @@ fn quoted(schema: &str) -> String {
 }
 
 fn has_state(error: &sqlx::Error, state: &str) -> bool {
-    error
-        .as_database_error()
-        .and_then(DatabaseError::code)
-        .as_deref()
-        == Some(state)
+    error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(state)
 }
 
 #[cfg(test)]

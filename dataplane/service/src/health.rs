@@ -13,6 +13,8 @@ use prometheus_client::{
     metrics::{MetricType, gauge::ConstGauge},
 };
 
+use tokio::sync::watch;
+
 use crate::Shutdown;
 
 /// The checks of one process. Clones share one state.
@@ -166,6 +168,26 @@ impl Check {
     /// The backend did not answer, or not as it should; `reason` is for people and holds no secret.
     pub fn failing(&self, reason: impl fmt::Display) {
         self.report(Some(reason.to_string()));
+    }
+
+    /// Keeps the check in step with what the task that keeps the connection says, for as long as it says anything.
+    /// `trouble` tells what is wrong, if anything.
+    pub fn follow<T>(
+        self,
+        mut status: watch::Receiver<T>,
+        trouble: impl Fn(&T) -> Option<String> + Send + 'static,
+    ) where
+        T: Send + Sync + 'static,
+    {
+        tokio::spawn(async move {
+            loop {
+                let told = trouble(&status.borrow_and_update());
+                self.report(told);
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Whether the last report was a good one.

@@ -17,6 +17,14 @@ impl Connectivity {
         Self::Lost(reason.to_string())
     }
 
+    /// Why commands cannot be sent, if they cannot.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Connected => None,
+            Self::Lost(reason) => Some(reason.clone()),
+        }
+    }
+
     /// Whether commands can be sent.
     pub fn is_connected(&self) -> bool {
         *self == Self::Connected

@@ -14,9 +14,9 @@ use crate::{
     persist::{Abandoned, Backoff, Persister},
     receipt::Receipt,
     refresh::Committed,
-    run::SourceHealth,
     size::BatchSize,
     source::{Pulled, Source, SourceError},
+    source_health::SourceHealth,
 };
 
 /// Between attempts to find a consumer that is missing.

@@ -17,5 +17,6 @@ mod ripening;
 mod run;
 mod size;
 mod source;
+mod source_health;
 
 pub use run::{RunError, listen, run};

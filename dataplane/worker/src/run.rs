@@ -1,19 +1,13 @@
 //! Wires the stores to the loops and runs them until the shutdown.
 
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use async_nats::{Client, ServerAddr};
 use birbnest_core::{
     Partition, StreamNames,
     config::{Config, Secrets},
 };
-use birbnest_service::{Check, Health, Shutdown, probes_router, serve};
+use birbnest_service::{Health, Shutdown, probes_router, serve};
 use birbnest_stores::{
     Connectivity,
     fence::FenceWatch,
@@ -24,7 +18,7 @@ use birbnest_stores::{
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
@@ -35,6 +29,7 @@ use crate::{
     metrics::Metrics,
     persist::{Backoff, Persister},
     refresh::Refresher,
+    source_health::SourceHealth,
 };
 
 /// A loop that has not come round for so long is stuck. While PostgreSQL is away each attempt counts.
@@ -142,8 +137,12 @@ impl Worker {
             &config.cache,
             fences.generations(),
         )?;
-        follow(health.check("database"), fences.status());
-        follow(health.check("redis"), cache.status());
+        health
+            .check("database")
+            .follow(fences.status(), Connectivity::trouble);
+        health
+            .check("redis")
+            .follow(cache.status(), Connectivity::trouble);
         let nats = SourceHealth::new(health.check("nats"), config.stream.partitions);
         Ok(Self {
             config,
@@ -240,65 +239,4 @@ async fn until_all_ended(loops: &mut JoinSet<()>) -> Result<(), JoinError> {
         ended?;
     }
     Ok(())
-}
-
-/// Keeps a health check in step with a connection, for as long as the connection is kept.
-fn follow(check: Check, mut status: watch::Receiver<Connectivity>) {
-    tokio::spawn(async move {
-        loop {
-            match &*status.borrow_and_update() {
-                Connectivity::Connected => check.healthy(),
-                Connectivity::Lost(reason) => check.failing(reason),
-            }
-            if status.changed().await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// Whether messages can be pulled: of every partition.
-#[derive(Clone)]
-pub(crate) struct SourceHealth {
-    check: Check,
-    troubles: Arc<Mutex<BTreeMap<Partition, String>>>,
-}
-
-impl SourceHealth {
-    fn new(check: Check, partitions: u16) -> Self {
-        let health = Self {
-            check,
-            troubles: Arc::default(),
-        };
-        for partition in (0..partitions).map(Partition) {
-            health.failing(partition, &"not reached yet");
-        }
-        health
-    }
-
-    fn all_failing(&self, reason: &str) {
-        self.check.failing(reason);
-    }
-
-    /// The partition's messages can be pulled.
-    pub(crate) fn healthy(&self, partition: Partition) {
-        self.update(|troubles| troubles.remove(&partition).is_some());
-    }
-
-    /// They cannot.
-    pub(crate) fn failing(&self, partition: Partition, reason: &impl fmt::Display) {
-        let reason = reason.to_string();
-        self.update(|troubles| troubles.insert(partition, reason.clone()).as_ref() != Some(&reason));
-    }
-
-    fn update(&self, change: impl FnOnce(&mut BTreeMap<Partition, String>) -> bool) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        if !change(&mut troubles) {
-            return;
-        }
-        match troubles.values().next() {
-            None => self.check.healthy(),
-            Some(reason) => self.check.failing(reason),
-        }
-    }
 }

@@ -17,8 +17,9 @@ use crate::receipt::{Link, Receipt};
 /// How long a request for the first message waits at the server. Not longer, because it is not interrupted by the
 /// shutdown: a message that comes to nobody is delivered again only after `ack_wait`.
 const IDLE_WAIT: Duration = Duration::from_secs(1);
-/// What is granted on top for the answer to arrive.
-const MARGIN: Duration = Duration::from_secs(2);
+/// What is granted on top for the answer to arrive. Longer than it takes to find out that a connection is dead: a
+/// message that comes after we stopped listening is delivered again only after `ack_wait`.
+const MARGIN: Duration = Duration::from_secs(10);
 /// Bytes of a batch, so that large values do not fill the memory: far above the largest message.
 const MOST_BYTES: usize = 32 << 20;
 /// Requests to the API of `JetStream`.

@@ -1,6 +1,6 @@
 //! Appending to the persist streams, and reading the last message of a key.
 
-use std::{num::NonZeroU64, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use async_nats::{
@@ -8,19 +8,19 @@ use async_nats::{
     jetstream::{
         ErrorCode,
         context::{PublishError, PublishErrorKind},
-        message::{PublishMessage, StreamMessage},
+        message::PublishMessage,
         stream::{DirectGetErrorKind, LastRawMessageErrorKind},
     },
 };
 use birbnest_core::{
-    BASE_HEADER, Base, Entry, InvalidMessage, KeyHash, Partition, Record, StreamNames, Version,
-    VersionOverflow, config::StreamConfig,
+    BASE_HEADER, Entry, KeyHash, Partition, Record, StreamNames, Version, config::StreamConfig,
 };
 use tokio::sync::watch;
 
 use super::{
     connection::{InvalidAddress, addresses},
     session::{self, Gate, Session},
+    stored::{UnreadableMessage, entry_of_stored, version_of},
 };
 use crate::{Connectivity, fence::FenceWatch, postgres::Postgres};
 
@@ -56,20 +56,6 @@ pub enum ReadError {
     /// What it holds is no message of this protocol.
     #[error("the queue holds what this release cannot read: {0}")]
     Unreadable(#[from] UnreadableMessage),
-}
-
-/// Why a stored message says nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum UnreadableMessage {
-    /// The payload.
-    #[error(transparent)]
-    Payload(#[from] InvalidMessage),
-    /// The header with the epoch's base.
-    #[error("the header {BASE_HEADER} is missing or no number")]
-    NoBase,
-    /// The version that follows from base and sequence.
-    #[error(transparent)]
-    Version(#[from] VersionOverflow),
 }
 
 /// A handle to the persist streams, cheap to clone.
@@ -186,34 +172,6 @@ impl Log {
             _ => Err("the connection was lost".to_owned()),
         }
     }
-}
-
-/// The entry that a message with these headers and this sequence says.
-///
-/// # Errors
-/// When a part of it is missing or of a later release.
-pub fn entry_of(
-    headers: Option<&HeaderMap>,
-    sequence: u64,
-    payload: &[u8],
-) -> Result<Entry, UnreadableMessage> {
-    let base = headers.and_then(|headers| headers.get(BASE_HEADER));
-    let base: u64 = base
-        .and_then(|text| text.as_str().parse().ok())
-        .ok_or(UnreadableMessage::NoBase)?;
-    let version = version_of(Base::new(base)?, sequence)?;
-    Ok(Entry {
-        version,
-        record: birbnest_core::decode(payload)?,
-    })
-}
-
-fn entry_of_stored(message: &StreamMessage) -> Result<Entry, UnreadableMessage> {
-    entry_of(Some(&message.headers), message.sequence, &message.payload)
-}
-
-fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOverflow> {
-    base.version(NonZeroU64::new(sequence).ok_or(VersionOverflow(0))?)
 }
 
 /// What an error of the client means for the write.

@@ -4,7 +4,9 @@ mod connection;
 mod log;
 pub mod provision;
 mod session;
+mod stored;
 
 pub use connection::{InvalidAddress, addresses, connect};
-pub use log::{AppendError, Log, ReadError, entry_of};
+pub use log::{AppendError, Log, ReadError};
 pub use session::incarnation;
+pub use stored::{UnreadableMessage, entry_of};

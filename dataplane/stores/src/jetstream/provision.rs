@@ -13,8 +13,9 @@ use async_nats::jetstream::{
     stream::{self, Config as StreamSettings},
 };
 use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
+use time::OffsetDateTime;
 
 pub use wanted::OWNER_KEY;
 use wanted::Obstacle;
@@ -56,6 +57,8 @@ pub struct Figures {
     pub ack_floor: u64,
     /// Sequence of the last message that the stream took.
     pub last_sequence: u64,
+    /// Age of the oldest message that is not acknowledged, in seconds.
+    pub oldest_age_seconds: Option<u64>,
     /// Whether stream or consumer differ from what the configuration prescribes.
     pub drifted: bool,
 }
@@ -181,10 +184,66 @@ pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>
             redelivered: consumer.num_redelivered as u64,
             ack_floor: consumer.ack_floor.stream_sequence,
             last_sequence: stream.state.last_sequence,
+            oldest_age_seconds: oldest_age(js, &name, &consumer).await?,
             drifted: !(stream_fits && consumer_fits),
         });
     }
     Ok(figures)
+}
+
+/// Messages of all partitions that are not acknowledged. A stream that is not there holds none; one without its consumer
+/// counts whole, since nobody knows which of its messages were persisted.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn backlog(js: &Context, config: &StreamConfig) -> Result<u64, ProvisionError> {
+    let mut backlog = 0;
+    for partition in (0..config.partitions).map(Partition) {
+        let name = StreamNames::new(&config.prefix).stream(partition);
+        let stream = match stream_info(js, &name).await? {
+            Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => continue,
+            answer => found(answer, &name)?,
+        };
+        backlog += match consumer_info(js, &name).await? {
+            Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => stream.state.messages,
+            answer => unacknowledged(&found(answer, &name)?),
+        };
+    }
+    Ok(backlog)
+}
+
+fn unacknowledged(consumer: &consumer::Info) -> u64 {
+    consumer.num_pending + consumer.num_ack_pending as u64
+}
+
+#[derive(Deserialize)]
+struct StoredMessage {
+    message: Stored,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    #[serde(with = "time::serde::rfc3339")]
+    time: OffsetDateTime,
+}
+
+/// How long the first message above the ack floor has waited, by this machine's clock.
+async fn oldest_age(
+    js: &Context,
+    stream: &str,
+    consumer: &consumer::Info,
+) -> Result<Option<u64>, ProvisionError> {
+    if unacknowledged(consumer) == 0 {
+        return Ok(None);
+    }
+    let above_floor = json!({"seq": consumer.ack_floor.stream_sequence + 1, "next_by_subj": ">"});
+    let answer =
+        call::<_, StoredMessage>(js, stream, &format!("STREAM.MSG.GET.{stream}"), &above_floor).await?;
+    // It may be acknowledged by now.
+    let Ok(stored) = answer else { return Ok(None) };
+    Ok(Some(
+        u64::try_from((OffsetDateTime::now_utc() - stored.message.time).whole_seconds()).unwrap_or(0),
+    ))
 }
 
 /// Deletes the streams of every partition that bear our mark; one that is gone already counts as deleted.

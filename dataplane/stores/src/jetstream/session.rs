@@ -23,7 +23,7 @@ use birbnest_core::{Base, CONSUMER, Incarnation, Partition, StreamNames, Version
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::connect_once, log::entry_of, provision};
+use super::{connection::connect_once, provision, stored::entry_of_stored};
 use crate::{
     Connectivity,
     fence::{Fence, FenceWatch, Judgement, judge},
@@ -265,7 +265,7 @@ async fn highest_version(stream: &Stream, name: &str, last_sequence: u64) -> Res
         return Ok(Version::ZERO);
     }
     match stream.get_raw_message(last_sequence).await {
-        Ok(message) => entry_of(Some(&message.headers), message.sequence, &message.payload)
+        Ok(message) => entry_of_stored(&message)
             .map(|entry| entry.version)
             .map_err(|error| failed(error.to_string())),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {

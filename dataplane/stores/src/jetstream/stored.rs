@@ -1,0 +1,48 @@
+//! What a stored message says.
+
+use std::num::NonZeroU64;
+
+use async_nats::{HeaderMap, jetstream::message::StreamMessage};
+use birbnest_core::{BASE_HEADER, Base, Entry, InvalidMessage, Version, VersionOverflow};
+
+/// Why a stored message says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableMessage {
+    /// The payload.
+    #[error(transparent)]
+    Payload(#[from] InvalidMessage),
+    /// The header with the epoch's base.
+    #[error("the header {BASE_HEADER} is missing or no number")]
+    NoBase,
+    /// The version that follows from base and sequence.
+    #[error(transparent)]
+    Version(#[from] VersionOverflow),
+}
+
+/// The entry that a message with these headers and this sequence says.
+///
+/// # Errors
+/// When a part of it is missing or of a later release.
+pub fn entry_of(
+    headers: Option<&HeaderMap>,
+    sequence: u64,
+    payload: &[u8],
+) -> Result<Entry, UnreadableMessage> {
+    let base = headers.and_then(|headers| headers.get(BASE_HEADER));
+    let base: u64 = base
+        .and_then(|text| text.as_str().parse().ok())
+        .ok_or(UnreadableMessage::NoBase)?;
+    let version = version_of(Base::new(base)?, sequence)?;
+    Ok(Entry {
+        version,
+        record: birbnest_core::decode(payload)?,
+    })
+}
+
+pub(super) fn entry_of_stored(message: &StreamMessage) -> Result<Entry, UnreadableMessage> {
+    entry_of(Some(&message.headers), message.sequence, &message.payload)
+}
+
+pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOverflow> {
+    base.version(NonZeroU64::new(sequence).ok_or(VersionOverflow(0))?)
+}
