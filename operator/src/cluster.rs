@@ -1,0 +1,275 @@
+//! The API server as the operator uses it: everybody may read, only the leader writes.
+
+use std::fmt::Debug;
+
+use k8s_openapi::{NamespaceResourceScope, api::autoscaling::v1::Scale};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::leader::{Gate, NotLeading};
+
+/// Whose fields these are in server-side apply, other than the replicas of the workers.
+pub const FIELD_MANAGER: &str = "birbnest-operator";
+/// Whose fields the replicas of the workers and the figures in the status are: the one writer of each.
+pub const SCALER: &str = "birbnest-scaler";
+
+/// A kind of object that lives in a namespace.
+pub trait Namespaced:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+impl<K> Namespaced for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
+}
+
+/// Why something could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// Another operator leads.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// The API server did not answer, or refused.
+    #[error("cannot {verb} {kind} {name}: {source}")]
+    Api {
+        /// What was tried.
+        verb: &'static str,
+        /// The kind of object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// What the API server said.
+        source: Box<kube::Error>,
+    },
+}
+
+impl ClusterError {
+    fn api<K: Resource<DynamicType = ()>>(verb: &'static str, name: &str, source: kube::Error) -> Self {
+        let (kind, name) = (K::kind(&()).into_owned(), name.to_owned());
+        Self::Api {
+            verb,
+            kind,
+            name,
+            source: Box::new(source),
+        }
+    }
+
+    /// The HTTP status that the API server answered with, if it did.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::NotLeading(_) => None,
+        }
+    }
+}
+
+/// A client whose writes are refused while another operator leads.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    gate: Gate,
+}
+
+impl Cluster {
+    /// A client behind a gate.
+    pub fn new(client: Client, gate: Gate) -> Self {
+        Self { client, gate }
+    }
+
+    /// Whether this operator leads.
+    pub fn may_write(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    fn api<K: Namespaced>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The object, if there is one of that name.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn read<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<Option<K>, ClusterError> {
+        let read = self.api::<K>(namespace).get_opt(name).await;
+        read.map_err(|source| ClusterError::api::<K>("read", name, source))
+    }
+
+    /// The objects with these labels (`key=value,…`).
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn list<K: Namespaced>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, ClusterError> {
+        let listed = self
+            .api::<K>(namespace)
+            .list(&ListParams::default().labels(labels))
+            .await;
+        listed
+            .map(|list| list.items)
+            .map_err(|source| ClusterError::api::<K>("list", labels, source))
+    }
+
+    /// Applies the fields that the object names, as this operator's, and gives back what the API server has.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn apply<K: Namespaced>(&self, object: &K) -> Result<K, ClusterError> {
+        self.gate.pass()?;
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = self
+            .api::<K>(&namespace)
+            .patch(&name, &params, &Patch::Apply(object))
+            .await;
+        applied.map_err(|source| ClusterError::api::<K>("apply", &name, source))
+    }
+
+    /// Creates the object unless there is one of that name, which is left as it is.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn create<K: Namespaced>(&self, object: &K) -> Result<K, ClusterError> {
+        self.gate.pass()?;
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..Default::default()
+        };
+        match self.api::<K>(&namespace).create(&params, object).await {
+            Ok(created) => Ok(created),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let existing = self.api::<K>(&namespace).get(&name).await;
+                existing.map_err(|source| ClusterError::api::<K>("read", &name, source))
+            }
+            Err(source) => Err(ClusterError::api::<K>("create", &name, source)),
+        }
+    }
+
+    /// Changes some fields of an object.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn merge<K: Namespaced>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: &serde_json::Value,
+    ) -> Result<(), ClusterError> {
+        self.gate.pass()?;
+        let api = Api::<DynamicObject>::namespaced_with(
+            self.client.clone(),
+            namespace,
+            &ApiResource::erase::<K>(&()),
+        );
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..Default::default()
+        };
+        let merged = api.patch(name, &params, &Patch::Merge(patch)).await;
+        merged
+            .map(|_| ())
+            .map_err(|source| ClusterError::api::<K>("change", name, source))
+    }
+
+    /// Applies the named fields of the status.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn apply_status<K: Namespaced>(
+        &self,
+        manager: &str,
+        namespace: &str,
+        name: &str,
+        status: &serde_json::Value,
+    ) -> Result<(), ClusterError> {
+        self.gate.pass()?;
+        let resource = ApiResource::erase::<K>(&());
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource);
+        let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "status": status});
+        let applied = api
+            .patch_status(name, &PatchParams::apply(manager).force(), &Patch::Apply(&patch))
+            .await;
+        applied
+            .map(|_| ())
+            .map_err(|source| ClusterError::api::<K>("report the status of", name, source))
+    }
+
+    /// Sets the replicas of a workload through its scale subresource.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn scale<K: Namespaced>(
+        &self,
+        namespace: &str,
+        name: &str,
+        replicas: i32,
+    ) -> Result<(), ClusterError> {
+        self.gate.pass()?;
+        let resource = ApiResource::erase::<Scale>(&());
+        let patch = json!({"apiVersion": resource.api_version, "kind": resource.kind, "spec": {"replicas": replicas}});
+        let params = PatchParams::apply(SCALER).force();
+        let scaled = self
+            .api::<K>(namespace)
+            .patch_scale(name, &params, &Patch::Apply(&patch))
+            .await;
+        scaled
+            .map(|_| ())
+            .map_err(|source| ClusterError::api::<K>("scale", name, source))
+    }
+
+    /// Deletes an object and, in the background, what it owns. One that is gone already counts as deleted; with `uid`,
+    /// so does one that was created anew under the name.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn delete(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+    ) -> Result<(), ClusterError> {
+        self.gate.pass()?;
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, resource);
+        let preconditions = uid.map(|uid| Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        });
+        let params = DeleteParams {
+            preconditions,
+            ..DeleteParams::background()
+        };
+        match api.delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+            Err(source) => Err(ClusterError::Api {
+                verb: "delete",
+                kind: resource.kind.clone(),
+                name: name.to_owned(),
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    /// Deletes an object of a kind that is known by type, as [`Cluster::delete`] does.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn remove<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<(), ClusterError> {
+        self.delete(&ApiResource::erase::<K>(&()), namespace, name, None)
+            .await
+    }
+}

@@ -1,0 +1,11 @@
+//! `birbnest-operator`: reconciles `BirbNest` resources.
+
+use std::process::ExitCode;
+
+use birbnest_operator::{Cli, run};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    birbnest_service::launch_with(&cli.log(), |shutdown| run(cli, shutdown))
+}

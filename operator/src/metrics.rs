@@ -1,0 +1,179 @@
+//! What the operator counts.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::reconcile::NestId;
+
+/// From what is answered from memory to a slow API server.
+const SECONDS: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+
+/// The operator's metrics. Clones share one state.
+#[derive(Clone)]
+pub struct Metrics {
+    reconciles: Family<Outcome, Counter>,
+    duration: Histogram,
+    leader: Gauge,
+    depth: Family<Nest, Gauge>,
+    desired: Family<Nest, Gauge>,
+    ready: Family<Nest, Gauge>,
+    decisions: Family<Scaling, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Nest {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Scaling {
+    reason: &'static str,
+}
+
+impl Nest {
+    fn of(id: &NestId) -> Self {
+        Self {
+            namespace: id.namespace().to_owned(),
+            name: id.name().to_owned(),
+        }
+    }
+}
+
+/// What scaling sees of one nest.
+#[derive(Clone, Copy, Debug)]
+pub struct Crew {
+    /// Messages that PostgreSQL does not have yet.
+    pub depth: u64,
+    /// Workers that are wanted.
+    pub desired: u32,
+    /// Workers that are ready.
+    pub ready: u32,
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            duration: Histogram::new(SECONDS),
+            leader: Gauge::default(),
+            depth: Family::default(),
+            desired: Family::default(),
+            ready: Family::default(),
+            decisions: Family::default(),
+        };
+        let operator = registry.sub_registry_with_prefix("birbnest_operator");
+        operator.register(
+            "reconciles",
+            "Reconciliations, by outcome: ok, or the category of the error",
+            metrics.reconciles.clone(),
+        );
+        operator.register_with_unit(
+            "reconcile_duration",
+            "How long a reconciliation took",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        operator.register("leader", "1 while this operator leads", metrics.leader.clone());
+        operator.register(
+            "queue_depth",
+            "Writes that PostgreSQL does not have yet",
+            metrics.depth.clone(),
+        );
+        operator.register(
+            "workers_desired",
+            "Workers that scaling wants",
+            metrics.desired.clone(),
+        );
+        operator.register("workers_ready", "Workers that are ready", metrics.ready.clone());
+        operator.register(
+            "scaling_decisions",
+            "Changes of a number of workers, by reason",
+            metrics.decisions.clone(),
+        );
+        metrics
+    }
+
+    /// A reconciliation ended: `ok`, or the category of its error.
+    pub fn reconciled(&self, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&Outcome { outcome }).inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Whether this operator leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// What scaling saw last.
+    pub fn crew(&self, id: &NestId, crew: Crew) {
+        let nest = Nest::of(id);
+        self.depth
+            .get_or_create(&nest)
+            .set(i64::try_from(crew.depth).unwrap_or(i64::MAX));
+        self.desired.get_or_create(&nest).set(i64::from(crew.desired));
+        self.ready.get_or_create(&nest).set(i64::from(crew.ready));
+    }
+
+    /// A number of workers changed.
+    pub fn decided(&self, reason: &'static str) {
+        self.decisions.get_or_create(&Scaling { reason }).inc();
+    }
+
+    /// The nest is gone: nothing is told about it any more.
+    pub fn forget(&self, id: &NestId) {
+        let nest = Nest::of(id);
+        self.depth.remove(&nest);
+        self.desired.remove(&nest);
+        self.ready.remove(&nest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::reconcile::fixtures;
+
+    #[test]
+    fn figures_of_a_nest_that_is_gone_are_gone() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let id = NestId::of(&fixtures::managed()).unwrap();
+        metrics.crew(
+            &id,
+            Crew {
+                depth: 7,
+                desired: 2,
+                ready: 1,
+            },
+        );
+        metrics.reconciled("ok", Duration::from_millis(20));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(
+            text.contains("birbnest_operator_queue_depth{namespace=\"shop\",name=\"prices\"} 7"),
+            "{text}"
+        );
+        assert!(
+            text.contains("birbnest_operator_reconciles_total{outcome=\"ok\"} 1"),
+            "{text}"
+        );
+        metrics.forget(&id);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(!text.contains("prices"), "{text}");
+    }
+}

@@ -1,0 +1,133 @@
+//! Notices watches that went silent.
+//!
+//! The API server sends every watch an event or a bookmark about once a minute, and closes it after some minutes. Those
+//! do not surface in a stream of objects, so the bytes are looked at: a watch without any for long is dead, and the
+//! liveness probe says so.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use birbnest_service::{Health, Heartbeat};
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use http::{Request, Response};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use kube::client::Body;
+use tower::{BoxError, Layer, Service};
+
+/// Longer than the client itself waits for bytes before it starts the watch again (295 s).
+const SILENCE: Duration = Duration::from_mins(10);
+
+/// Watches by the plural of their kind.
+#[derive(Clone)]
+pub struct Pulses(Arc<HashMap<&'static str, Heartbeat>>);
+
+impl Pulses {
+    /// Watches of these kinds, by their plurals.
+    pub fn new(health: &Health, plurals: &[&'static str]) -> Self {
+        let beats = plurals
+            .iter()
+            .map(|plural| (*plural, health.heartbeat(plural, SILENCE)));
+        Self(Arc::new(beats.collect()))
+    }
+
+    fn of<B>(&self, request: &Request<B>) -> Option<Heartbeat> {
+        let watches = request
+            .uri()
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .any(|option| option == "watch=true");
+        let plural = request.uri().path().rsplit('/').next()?;
+        self.0.get(plural).filter(|_| watches).cloned()
+    }
+}
+
+impl<S> Layer<S> for Pulses {
+    type Service = Pulsing<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Pulsing {
+            inner,
+            pulses: self.clone(),
+        }
+    }
+}
+
+/// A client that feels the pulse of its watches.
+#[derive(Clone)]
+pub struct Pulsing<S> {
+    inner: S,
+    pulses: Pulses,
+}
+
+impl<S, B> Service<Request<Body>> for Pulsing<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<UnsyncBoxBody<Bytes, BoxError>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let beat = self.pulses.of(&request);
+        let answer = self.inner.call(request);
+        async move {
+            let answer = answer.await.map_err(Into::into)?;
+            let Some(beat) = beat else {
+                return Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()));
+            };
+            beat.beat();
+            Ok(answer.map(|body| {
+                let felt = body.map_frame(move |frame| {
+                    beat.beat();
+                    frame
+                });
+                felt.map_err(Into::into).boxed_unsync()
+            }))
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use birbnest_service::Shutdown;
+
+    use super::*;
+
+    fn request(uri: &str) -> Request<()> {
+        Request::builder().uri(uri).body(()).unwrap()
+    }
+
+    #[test]
+    fn only_watches_of_known_kinds_have_a_pulse() {
+        let health = Health::new("test", Shutdown::new());
+        let pulses = Pulses::new(&health, &["birbnests"]);
+        assert!(
+            pulses
+                .of(&request(
+                    "/apis/birbnest.dev/v1alpha1/birbnests?&watch=true&timeoutSeconds=290"
+                ))
+                .is_some()
+        );
+        assert!(
+            pulses
+                .of(&request("/apis/birbnest.dev/v1alpha1/birbnests?limit=500"))
+                .is_none()
+        );
+        assert!(pulses.of(&request("/api/v1/pods?watch=true")).is_none());
+    }
+}

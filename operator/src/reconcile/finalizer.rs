@@ -1,0 +1,302 @@
+//! The end of a nest.
+//!
+//! With `Retain` there is nothing to wait for: Kubernetes removes the children, streams, tables and volumes stay. With
+//! `Delete` a finalizer holds the nest until its queue is drained and its data is gone:
+//!
+//! ```text
+//! no API ─► queue empty ─► no workers ─► streams deleted ─► schema dropped ─► volumes and passwords deleted
+//! ```
+//! Each pass goes as far as it can and starts from the beginning, so a restart in the middle changes nothing. The way
+//! out for whoever cannot wait is the annotation [`FORCE`].
+
+use birbnest_crds::{BirbNest, DeletionPolicy};
+use birbnest_stores::jetstream::provision::{self, ProvisionError};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    autoscaling::v2::HorizontalPodAutoscaler,
+    core::v1::{PersistentVolumeClaim, Pod, Secret},
+};
+use kube::{ResourceExt, runtime::controller::Action};
+use serde_json::json;
+
+use super::{
+    apply::{self, Backends, Owner},
+    build::{Plan, build},
+    dereference::{Addresses, dereference, text},
+    facts::{Rollout, Step, Why, selector},
+    status,
+    validate::{Component, NestId, ValidNest, validate},
+};
+use crate::{
+    cluster::{Cluster, ClusterError},
+    context::Context,
+    error::ReconcileError,
+};
+
+/// The finalizer of a nest whose data is deleted with it.
+pub(super) const FINALIZER: &str = "birbnest.dev/drain";
+/// The annotation that ends the waiting: what is queued is then lost.
+const FORCE: &str = "birbnest.dev/force-delete";
+
+const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Puts the finalizer on where the data is to be deleted, and takes it off where it is not.
+pub(super) async fn keep(cluster: &Cluster, nest: &BirbNest) -> Result<(), ClusterError> {
+    let wanted = nest.spec.deletion_policy == DeletionPolicy::Delete;
+    if wanted == holds(nest) {
+        return Ok(());
+    }
+    let mut finalizers: Vec<String> = nest
+        .finalizers()
+        .iter()
+        .filter(|name| *name != FINALIZER)
+        .cloned()
+        .collect();
+    finalizers.extend(wanted.then(|| FINALIZER.to_owned()));
+    set_finalizers(cluster, nest, &finalizers).await
+}
+
+fn holds(nest: &BirbNest) -> bool {
+    nest.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+async fn set_finalizers(
+    cluster: &Cluster,
+    nest: &BirbNest,
+    finalizers: &[String],
+) -> Result<(), ClusterError> {
+    // The resource version makes the API server refuse when somebody else changed the list meanwhile.
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": nest.resource_version()}});
+    cluster
+        .merge::<BirbNest>(&nest.namespace().unwrap_or_default(), &nest.name_any(), &patch)
+        .await
+}
+
+/// One pass over a nest that is being deleted.
+pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, ReconcileError> {
+    let id = NestId::of(nest)?;
+    if !holds(nest) {
+        ctx.forget(&id).await;
+        return Ok(Action::await_change());
+    }
+    let progress = if is_forced(nest) {
+        force(ctx, nest, &id).await
+    } else {
+        wind_up(ctx, nest).await
+    };
+    match progress? {
+        Ok(()) => {
+            let rest: Vec<String> = nest
+                .finalizers()
+                .iter()
+                .filter(|name| *name != FINALIZER)
+                .cloned()
+                .collect();
+            set_finalizers(&ctx.cluster, nest, &rest).await?;
+            ctx.forget(&id).await;
+            Ok(Action::await_change())
+        }
+        Err(why) => {
+            status::leaving(ctx, nest, &with_way_out(&why)).await?;
+            Ok(Action::requeue(LOOK))
+        }
+    }
+}
+
+fn is_forced(nest: &BirbNest) -> bool {
+    nest.annotations().get(FORCE).is_some_and(|value| value == "true")
+}
+
+fn with_way_out(why: &Why) -> String {
+    format!(
+        "{}; to delete without waiting, losing what is queued, set the annotation {FORCE}: \"true\"",
+        why.message
+    )
+}
+
+/// Deletes what can be reached, and waits for nothing.
+async fn force(ctx: &Context, nest: &BirbNest, id: &NestId) -> Result<Step<()>, ReconcileError> {
+    let seen = dereference(&ctx.cluster, nest).await?;
+    if let Ok(valid) = validate(nest, &seen.secrets, &ctx.release)
+        && let Ok(log) = apply::open(ctx, id, &seen.addresses, &managed_backends(ctx, id).await?).await
+        && let Err(error) = provision::delete(&log, &valid.settings.stream).await
+    {
+        tracing::warn!(namespace = id.namespace(), name = id.name(), %error, "streams stay behind");
+    }
+    delete_volumes(&ctx.cluster, id).await?;
+    Ok(Ok(()))
+}
+
+async fn wind_up(ctx: &Context, nest: &BirbNest) -> Result<Step<()>, ReconcileError> {
+    let seen = dereference(&ctx.cluster, nest).await?;
+    let valid = match validate(nest, &seen.secrets, &ctx.release) {
+        Ok(valid) => valid,
+        Err(invalid) => return Ok(Err(Why::waiting(invalid.reason(), invalid.to_string()))),
+    };
+    let plan = build(&valid)?;
+    if let Err(why) = drain(ctx, nest, &valid, &seen.addresses).await? {
+        return Ok(Err(why));
+    }
+    if let Err(why) = drop_tables(ctx, nest, &valid, plan).await? {
+        return Ok(Err(why));
+    }
+    for component in [Component::Redis, Component::Nats, Component::Postgres] {
+        ctx.cluster
+            .remove::<StatefulSet>(valid.id.namespace(), &valid.id.child(component))
+            .await?;
+    }
+    delete_volumes(&ctx.cluster, &valid.id).await?;
+    Ok(Ok(()))
+}
+
+/// No API, then an empty queue, then no workers, then no streams.
+async fn drain(
+    ctx: &Context,
+    nest: &BirbNest,
+    valid: &ValidNest,
+    addresses: &Addresses,
+) -> Result<Step<()>, ReconcileError> {
+    let (id, cluster) = (&valid.id, &ctx.cluster);
+    cluster
+        .remove::<HorizontalPodAutoscaler>(id.namespace(), &id.child(Component::Api))
+        .await?;
+    if let Err(why) = retire(cluster, id, Component::Api).await? {
+        return Ok(Err(why));
+    }
+    let log = match apply::open(ctx, id, addresses, &managed_backends(ctx, id).await?).await {
+        Ok(log) => log,
+        Err(why) => return Ok(Err(why)),
+    };
+    let left = provision::backlog(&log, &valid.settings.stream).await;
+    match left {
+        Ok(0) => {}
+        Ok(left) => {
+            let worker = cluster
+                .read::<Deployment>(id.namespace(), &id.child(Component::Worker))
+                .await?;
+            let Some(worker) = worker.as_ref().map(Rollout::from) else {
+                let message =
+                    format!("{left} writes are queued, and there are no workers that could persist them");
+                return Ok(Err(Why::waiting("Draining", message)));
+            };
+            apply::follow(ctx, nest, valid, log, &worker);
+            let message = format!("waiting until the workers have persisted {left} queued writes");
+            return Ok(Err(Why::waiting("Draining", message)));
+        }
+        Err(error) => return Ok(Err(undrained(&error))),
+    }
+    ctx.targets.forget(id);
+    if let Err(why) = retire(cluster, id, Component::Worker).await? {
+        return Ok(Err(why));
+    }
+    let deleted = provision::delete(&log, &valid.settings.stream).await;
+    Ok(deleted.map_err(|error| undrained(&error)))
+}
+
+fn undrained(error: &ProvisionError) -> Why {
+    Why::waiting(error.reason(), error.to_string())
+}
+
+/// Deletes a Deployment and waits until the last of its pods is gone.
+async fn retire(cluster: &Cluster, id: &NestId, component: Component) -> Result<Step<()>, ClusterError> {
+    cluster
+        .remove::<Deployment>(id.namespace(), &id.child(component))
+        .await?;
+    let pods = cluster
+        .list::<Pod>(id.namespace(), &selector(&id.selector(component)))
+        .await?;
+    if pods.is_empty() {
+        return Ok(Ok(()));
+    }
+    let message = format!(
+        "waiting for {} pods of {} to end",
+        pods.len(),
+        id.child(component)
+    );
+    Ok(Err(Why::waiting("Draining", message)))
+}
+
+/// The tables of a PostgreSQL that the operator runs go with their volume.
+async fn drop_tables(
+    ctx: &Context,
+    nest: &BirbNest,
+    valid: &ValidNest,
+    plan: Plan,
+) -> Result<Step<()>, ClusterError> {
+    if valid.backends.postgres.is_managed() {
+        return Ok(Ok(()));
+    }
+    let owner = Owner::of(nest);
+    apply::apply_config(ctx, &owner, plan.config).await?;
+    let dropped = apply::drop_schema(&ctx.cluster, &owner, plan.migration).await?;
+    Ok(dropped.map_err(|why| Why {
+        message: format!("waiting for the schema to be dropped: {}", why.message),
+        ..why
+    }))
+}
+
+/// What is needed to reach a managed NATS, without touching it.
+async fn managed_backends(ctx: &Context, id: &NestId) -> Result<Backends, ClusterError> {
+    let secret = ctx
+        .cluster
+        .read::<Secret>(id.namespace(), &id.credentials())
+        .await?;
+    Ok(Backends::known(
+        secret.as_ref().and_then(|secret| text(secret, "nats-url")),
+    ))
+}
+
+/// The volumes of managed backends, and the passwords that only they need.
+async fn delete_volumes(cluster: &Cluster, id: &NestId) -> Result<(), ClusterError> {
+    let ours = selector(&id.selector_of_all());
+    for claim in cluster
+        .list::<PersistentVolumeClaim>(id.namespace(), &ours)
+        .await?
+    {
+        cluster
+            .remove::<PersistentVolumeClaim>(id.namespace(), &claim.name_any())
+            .await?;
+    }
+    // A Secret of that name that somebody else made is not ours to delete.
+    match cluster.read::<Secret>(id.namespace(), &id.credentials()).await? {
+        Some(secret) if is_ours(&secret, id) => {
+            cluster.remove::<Secret>(id.namespace(), &id.credentials()).await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_ours(secret: &Secret, id: &NestId) -> bool {
+    id.selector_of_all()
+        .iter()
+        .all(|(key, value)| secret.labels().get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixtures;
+
+    #[test]
+    fn only_the_word_true_forces() {
+        let mut nest = fixtures::managed();
+        assert!(!is_forced(&nest));
+        nest.annotations_mut()
+            .insert(FORCE.to_owned(), "false".to_owned());
+        assert!(!is_forced(&nest));
+        nest.annotations_mut().insert(FORCE.to_owned(), "true".to_owned());
+        assert!(is_forced(&nest));
+    }
+
+    #[test]
+    fn what_is_waited_for_names_the_way_out() {
+        let told = with_way_out(&Why::waiting(
+            "Draining",
+            "waiting until the workers have persisted 7 queued writes",
+        ));
+        assert!(
+            told.starts_with("waiting until") && told.contains("birbnest.dev/force-delete: \"true\""),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! Wires the operator: client, watches, controller, scaling, leadership, health.
+
+use std::{io, sync::Arc, time::Duration};
+
+use birbnest_service::{Health, Shutdown, probes_router, serve};
+use futures::{Stream, StreamExt, TryStreamExt, future::BoxFuture, stream};
+use kube::{
+    Api, Client, Config,
+    client::ClientBuilder,
+    runtime::{
+        Predicate, PredicateConfig, WatchStreamExt, applier,
+        controller::{self, ReconcileRequest},
+        predicates,
+        reflector::{ObjectRef, Store, store},
+        watcher::{self, watcher},
+    },
+};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Cli, GuardedNest,
+    backoff::Backoff,
+    children::{Children, WATCHED},
+    cluster::Cluster,
+    context::{Context, SharedContext},
+    events::Events,
+    leader::{Candidacy, Gate, LeaderError},
+    metrics::Metrics,
+    pulse::Pulses,
+    reconcile::{failed, reconcile},
+    scaling,
+    streams::Connections,
+};
+
+/// Changes that come in a burst are one reconciliation.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Nests that are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+/// How long scrapes in progress may go on after the shutdown began.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why the operator cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No cluster was found.
+    #[error("cannot find out which cluster to work with: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// No client could be made.
+    #[error("cannot make a client for the API server: {0}")]
+    Client(#[from] kube::Error),
+    /// The port for health and metrics is taken.
+    #[error("cannot listen for health and metrics: {0}")]
+    Listen(#[from] io::Error),
+    /// The leadership was lost.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+}
+
+/// Runs the operator until the shutdown.
+///
+/// # Errors
+/// When it cannot start, or when it lost the leadership: it then ends at once and must be started again.
+pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
+    let listener = TcpListener::bind(cli.listen).await?;
+    let health = Health::new("birbnest-operator", shutdown.clone());
+    let config = Config::infer().await?;
+    let client = client(config.clone(), &health)?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let (opener, gate) = Gate::new();
+    let (children, child_changes) = Children::watch(&client);
+    let (nudges, asked_for) = mpsc::unbounded_channel();
+    let ctx = Arc::new(Context {
+        cluster: Cluster::new(client.clone(), gate.clone()),
+        release: cli.release(),
+        connections: Connections::default(),
+        children,
+        targets: scaling::Targets::default(),
+        events: Events::new(client.clone(), &cli.identity),
+        metrics: metrics.clone(),
+        failures: Backoff::default(),
+        nudges,
+    });
+    let (nests, nest_changes) = watch_nests(&client);
+    let led = on_leadership(gate.clone(), metrics, nests.clone());
+    let triggers: [Triggers; 4] = [
+        nest_changes.boxed(),
+        child_changes.boxed(),
+        led.boxed(),
+        stream::poll_fn(nudges_of(asked_for)).map(Ok).boxed(),
+    ];
+    let work = work(ctx.clone(), nests.clone(), triggers, shutdown.clone());
+    let finished = CancellationToken::new();
+    let candidacy = Candidacy {
+        lease: cli.lease,
+        namespace: cli.lease_namespace,
+        identity: cli.identity,
+    };
+    let leadership = tokio::spawn(candidacy.run(config, opener, finished.clone()));
+    let probes = tokio::spawn({
+        let (health, shutdown) = (health.clone(), shutdown.clone());
+        async move { serve(listener, probes_router(health, registry), &shutdown, GRACE).await }
+    });
+    let warming = tokio::spawn(warm(ctx, nests, health));
+    let outcome = lead_until_done(leadership, work, finished).await;
+    warming.abort();
+    shutdown.begin();
+    // How the last scrape ended is of no interest.
+    let _ended = probes.await;
+    outcome
+}
+
+type Triggers = stream::BoxStream<'static, Result<ObjectRef<GuardedNest>, watcher::Error>>;
+
+/// A client whose watches are felt for a pulse.
+fn client(config: Config, health: &Health) -> Result<Client, RunError> {
+    Ok(ClientBuilder::try_from(config)?
+        .with_layer(&Pulses::new(health, &WATCHED))
+        .build())
+}
+
+/// Watches the nests; changes of the status alone, which the operator makes itself, are no reason to reconcile.
+fn watch_nests(
+    client: &Client,
+) -> (
+    Store<GuardedNest>,
+    impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send + use<>,
+) {
+    let (reader, writer) = store();
+    let api = Api::<GuardedNest>::all(client.clone());
+    let relevant = predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers);
+    let changes = watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(relevant, PredicateConfig::default())
+        .map_ok(|nest| ObjectRef::from_obj(&nest));
+    (reader, changes)
+}
+
+/// Whoever begins to lead looks at every nest.
+fn on_leadership(
+    gate: Gate,
+    metrics: Metrics,
+    nests: Store<GuardedNest>,
+) -> impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send {
+    stream::once(async move {
+        let mut gate = gate;
+        metrics.leads(false);
+        gate.opened().await;
+        metrics.leads(true);
+        let all: Vec<_> = nests
+            .state()
+            .iter()
+            .map(|nest| Ok(ObjectRef::from_obj(nest.as_ref())))
+            .collect();
+        stream::iter(all)
+    })
+    .flatten()
+}
+
+fn nudges_of(
+    mut asked_for: mpsc::UnboundedReceiver<ObjectRef<GuardedNest>>,
+) -> impl FnMut(&mut std::task::Context<'_>) -> std::task::Poll<Option<ObjectRef<GuardedNest>>> + Send {
+    move |cx| asked_for.poll_recv(cx)
+}
+
+/// Reconciles and scales until the shutdown, and finishes what is in hand.
+async fn work(ctx: SharedContext, nests: Store<GuardedNest>, triggers: [Triggers; 4], shutdown: Shutdown) {
+    let ended = shutdown.clone();
+    let queue = stream::select_all(triggers)
+        .map_ok(ReconcileRequest::from)
+        .take_until(async move { ended.begun().await });
+    let config = controller::Config::default()
+        .debounce(DEBOUNCE)
+        .concurrency(CONCURRENCY);
+    let reconciler = |nest, ctx| -> BoxFuture<'static, _> { Box::pin(reconcile(nest, ctx)) };
+    let policy = |nest: Arc<GuardedNest>, error: &_, ctx: SharedContext| failed(&nest, error, &ctx);
+    let controller = applier(reconciler, policy, ctx.clone(), nests, queue, config);
+    let controller = controller.for_each(|outcome| {
+        match outcome {
+            Ok((nest, action)) => tracing::debug!(%nest, ?action, "reconciled"),
+            // A failed reconciliation was told where it failed.
+            Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
+            Err(error) => tracing::warn!(%error, "a watch failed and starts again"),
+        }
+        std::future::ready(())
+    });
+    tokio::join!(controller, scaling::run(ctx, shutdown));
+}
+
+/// Ready means: the caches are warm. A standby is as ready as the leader.
+async fn warm(ctx: SharedContext, nests: Store<GuardedNest>, health: Health) {
+    let check = health.check("caches");
+    check.failing("waiting for the first list of every kind");
+    if nests.wait_until_ready().await.is_ok() && ctx.children.listed().await.is_ok() {
+        tracing::info!(nests = nests.len(), "the caches are warm");
+        check.healthy();
+    }
+}
+
+/// Gives the Lease back after the last write; a lost Lease ends the work where it stands.
+async fn lead_until_done(
+    mut leadership: tokio::task::JoinHandle<Result<(), LeaderError>>,
+    work: impl Future<Output = ()>,
+    finished: CancellationToken,
+) -> Result<(), RunError> {
+    let mut outcome = tokio::select! {
+        lost = &mut leadership => Some(lost),
+        () = work => None,
+    };
+    finished.cancel();
+    if outcome.is_none() {
+        outcome = Some(leadership.await);
+    }
+    match outcome {
+        Some(Ok(Err(lost))) => Err(lost.into()),
+        Some(Err(panicked)) => Err(LeaderError::Lost(panicked.to_string()).into()),
+        Some(Ok(Ok(()))) | None => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Connections to the NATS of each nest, kept for as long as its address stays the same.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::jetstream::{self, Context};
+use birbnest_stores::jetstream::{InvalidAddress, addresses, connect};
+use tokio::sync::Mutex;
+
+use crate::reconcile::{Digest, NestId};
+
+/// How long JetStream may take to answer. A figure that comes later is no longer fresh.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address cannot be used.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// Nobody answers there, or refuses.
+    #[error("NATS does not answer: {0}; see that it runs and that the address and its credentials are right")]
+    Unreachable(#[from] async_nats::ConnectError),
+}
+
+/// Connections by nest.
+#[derive(Default)]
+pub struct Connections(Mutex<HashMap<NestId, Connection>>);
+
+struct Connection {
+    address: Digest,
+    context: Context,
+}
+
+impl Connections {
+    /// The nest's connection, made when there is none or its address changed.
+    ///
+    /// # Errors
+    /// When the address is none or nobody answers there.
+    pub async fn open(&self, nest: &NestId, address: &str) -> Result<Context, ConnectError> {
+        let digest = Digest::of(address.as_bytes());
+        if let Some(connection) = self
+            .0
+            .lock()
+            .await
+            .get(nest)
+            .filter(|open| open.address == digest)
+        {
+            return Ok(connection.context.clone());
+        }
+        // Not under the lock: one dead address must not hold up the other nests.
+        let client = connect(&addresses(address)?, "birbnest-operator").await?;
+        let context = jetstream::ContextBuilder::new()
+            .timeout(ANSWER_WITHIN)
+            .build(client);
+        let connection = Connection {
+            address: digest,
+            context: context.clone(),
+        };
+        self.0.lock().await.insert(nest.clone(), connection);
+        Ok(context)
+    }
+
+    /// Closes the nest's connection.
+    pub async fn close(&self, nest: &NestId) {
+        self.0.lock().await.remove(nest);
+    }
+}
