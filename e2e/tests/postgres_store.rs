@@ -375,10 +375,10 @@ async fn a_schema_that_is_not_migrated_is_nobodys_row() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_killed_is_found_again() {
+async fn a_server_that_was_restarted_is_found_again() {
     let server = PostgresServer::start_new(Disk::Trusted).await;
     let (postgres, _) = table_at(&server.fresh_database().await).await;
-    server.kill9();
+    server.stop().await;
     let error = postgres.ping().await.unwrap_err();
     assert!(error.is_unavailable(), "{error}");
     server.start().await;

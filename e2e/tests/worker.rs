@@ -401,7 +401,7 @@ async fn while_postgresql_is_away_writes_wait_and_then_all_arrive() {
     let worker = nest.worker().await;
     nest.put("k", "0").await;
     nest.until_text("k", "0").await;
-    server.kill9();
+    server.stop().await;
     for i in 1..=50 {
         nest.put(&format!("k{i}"), "1").await;
     }
