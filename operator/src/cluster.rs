@@ -273,3 +273,6 @@ impl Cluster {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests;
