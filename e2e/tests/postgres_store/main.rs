@@ -6,115 +6,22 @@
     reason = "a test may fail"
 )]
 
+mod fence;
+mod table;
+
 use birbnest_core::{
-    Content, Entry, EntryId, Incarnation, Partition, Record, Timestamp, Version,
-    config::{Config, Period, PostgresConfig, Secrets},
+    Content, Partition,
+    config::{Period, PostgresConfig},
 };
 use birbnest_e2e::{
     servers::{Disk, PostgresServer},
     wait::eventually,
 };
-use birbnest_migrate::Tasks;
-use birbnest_stores::postgres::{Observed, Postgres, PostgresError, Raised};
+use birbnest_stores::postgres::{Postgres, PostgresError};
 use serde_json::value::RawValue;
 use sqlx::{Connection, PgConnection};
+use table::{PARTITION, id, mark, stored, table, table_at, text, tombstone, value, version};
 use uuid::Uuid;
-
-const PARTITION: Partition = Partition(0);
-
-/// A migrated schema of its own with a fence row.
-async fn table() -> Postgres {
-    let (postgres, _) = table_at(&PostgresServer::shared().await.fresh_database().await).await;
-    postgres
-}
-
-async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
-    let config = Config::default();
-    let secrets = Secrets {
-        postgres_url: url.to_owned(),
-        nats_url: String::new(),
-        redis_url: String::new(),
-    };
-    birbnest_migrate::run(&config, &secrets, Tasks::default())
-        .await
-        .unwrap();
-    let postgres = Postgres::connect(url, "test", &config.postgres).unwrap();
-    postgres
-        .create_fence_if_absent(PARTITION, "cache_persist_0", &incarnation("one"), Version::ZERO)
-        .await
-        .unwrap();
-    (postgres, config.postgres)
-}
-
-fn incarnation(name: &str) -> Incarnation {
-    Incarnation::new(name, None)
-}
-
-fn id(key: &str) -> EntryId {
-    EntryId {
-        instance: "global".parse().unwrap(),
-        key: key.parse().unwrap(),
-    }
-}
-
-fn version(version: u64) -> Version {
-    Version::new(version).unwrap()
-}
-
-fn entry(key: &str, number: u64, content: Content) -> Entry {
-    let now = Timestamp::from_micros(1_763_700_000_000_000 + number.cast_signed());
-    Entry {
-        version: version(number),
-        record: Record {
-            id: id(key),
-            content,
-            created_at: now,
-            updated_at: now,
-            expires_at: None,
-            operation_ids: vec![Uuid::from_u128(number.into())],
-        },
-    }
-}
-
-fn value(key: &str, number: u64, value: &str) -> Entry {
-    let value = RawValue::from_string(value.to_owned()).unwrap();
-    entry(
-        key,
-        number,
-        Content::Value {
-            value,
-            metadata: None,
-        },
-    )
-}
-
-fn tombstone(key: &str, number: u64) -> Entry {
-    entry(key, number, Content::Tombstone)
-}
-
-async fn stored(postgres: &Postgres, key: &str) -> Option<Entry> {
-    postgres.read(PARTITION, &id(key)).await.unwrap().entry
-}
-
-fn text(entry: &Entry) -> &str {
-    match &entry.record.content {
-        Content::Value { value, .. } => value.get(),
-        Content::Tombstone => "(tombstone)",
-    }
-}
-
-/// As the janitor would: everything up to here is persisted.
-async fn mark(postgres: &Postgres, up_to: u64) {
-    let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
-    let observed = Observed {
-        epoch: fence.epoch,
-        incarnation: fence.incarnation,
-        mark: version(up_to),
-        purge_sequence: fence.base.sequence_at(version(up_to)),
-        highest_version: version(up_to),
-    };
-    assert!(postgres.record_mark(PARTITION, &observed).await.unwrap());
-}
 
 #[tokio::test]
 async fn an_entry_comes_back_byte_for_byte() {
@@ -255,111 +162,6 @@ async fn the_sweep_leaves_whatever_is_above_the_mark() {
     }
     let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
     assert!(fence.highest_version >= version(10));
-}
-
-#[tokio::test]
-async fn the_first_fence_row_wins() {
-    let postgres = table().await;
-    let two = incarnation("two");
-    let second = postgres
-        .create_fence_if_absent(PARTITION, "other", &two, version(9))
-        .await
-        .unwrap();
-    assert_eq!((second.stream.as_str(), second.epoch), ("cache_persist_0", 1));
-    assert_eq!(postgres.fences().await.unwrap(), [second]);
-    assert!(postgres.fence(Partition(1)).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn a_first_fence_row_lies_above_what_the_stream_holds_from_a_database_that_is_gone() {
-    let postgres = table().await;
-    let held = postgres
-        .create_fence_if_absent(Partition(1), "s", &incarnation("one"), version(9))
-        .await
-        .unwrap();
-    assert!(held.base.get() > 9);
-}
-
-#[tokio::test]
-async fn of_many_who_raise_the_epoch_one_does() {
-    let postgres = table().await;
-    mark(&postgres, 700).await;
-    let before = postgres.fence(PARTITION).await.unwrap().unwrap();
-    let raises = (0..8).map(|i| {
-        let (postgres, stream) = (postgres.clone(), incarnation(&format!("two {i}")));
-        tokio::spawn(async move { postgres.raise_epoch(PARTITION, 1, &stream, 900).await.unwrap() })
-    });
-    let mut here = Vec::new();
-    for raise in raises.collect::<Vec<_>>() {
-        match raise.await.unwrap() {
-            Raised::Here(fence) => here.push(fence),
-            Raised::Elsewhere(fence) => assert_eq!(fence.epoch, 2),
-        }
-    }
-    let [fence] = here.try_into().unwrap();
-    assert_eq!(fence.base.get(), 900 + (1 << 32));
-    assert_eq!((fence.mark, fence.purge_sequence), (version(700), 0));
-    assert_eq!(fence.generation, before.generation + 1);
-    assert_eq!(postgres.fence(PARTITION).await.unwrap().unwrap(), fence);
-}
-
-#[tokio::test]
-async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
-    let postgres = table().await;
-    let old = postgres.fence(PARTITION).await.unwrap().unwrap();
-    postgres
-        .raise_epoch(PARTITION, 1, &incarnation("two"), 50)
-        .await
-        .unwrap();
-    let observed = Observed {
-        epoch: old.epoch,
-        incarnation: old.incarnation,
-        mark: version(50),
-        purge_sequence: 50,
-        highest_version: version(50),
-    };
-    assert!(!postgres.record_mark(PARTITION, &observed).await.unwrap());
-    assert_eq!(
-        postgres.fence(PARTITION).await.unwrap().unwrap().mark,
-        Version::ZERO
-    );
-}
-
-#[tokio::test]
-async fn the_generation_only_goes_up() {
-    let postgres = table().await;
-    let first = postgres.raise_generation(PARTITION).await.unwrap();
-    assert_eq!(postgres.raise_generation(PARTITION).await.unwrap(), first + 1);
-    assert_eq!(
-        postgres.fence(PARTITION).await.unwrap().unwrap().generation,
-        first + 1
-    );
-    assert!(matches!(
-        postgres.raise_generation(Partition(5)).await,
-        Err(PostgresError::NoFence(_))
-    ));
-}
-
-#[tokio::test]
-async fn the_leadership_passes_on_when_the_leader_is_gone() {
-    let postgres = table().await;
-    let mut leader = postgres
-        .try_lead("janitor")
-        .await
-        .unwrap()
-        .expect("nobody else leads");
-    leader.confirm().await.unwrap();
-    assert!(postgres.try_lead("janitor").await.unwrap().is_none());
-    assert!(postgres.try_lead("something else").await.unwrap().is_some());
-    drop(leader);
-    eventually("the lock ends with its connection", || async {
-        postgres
-            .try_lead("janitor")
-            .await
-            .unwrap()
-            .ok_or("it is still held")
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,0 +1,112 @@
+//! The fence row, and who leads.
+
+use birbnest_core::{Partition, Version};
+use birbnest_e2e::wait::eventually;
+use birbnest_stores::postgres::{Observed, PostgresError, Raised};
+
+use crate::table::{PARTITION, incarnation, mark, table, version};
+
+#[tokio::test]
+async fn the_first_fence_row_wins() {
+    let postgres = table().await;
+    let two = incarnation("two");
+    let second = postgres
+        .create_fence_if_absent(PARTITION, "other", &two, version(9))
+        .await
+        .unwrap();
+    assert_eq!((second.stream.as_str(), second.epoch), ("cache_persist_0", 1));
+    assert_eq!(postgres.fences().await.unwrap(), [second]);
+    assert!(postgres.fence(Partition(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_first_fence_row_lies_above_what_the_stream_holds_from_a_database_that_is_gone() {
+    let postgres = table().await;
+    let held = postgres
+        .create_fence_if_absent(Partition(1), "s", &incarnation("one"), version(9))
+        .await
+        .unwrap();
+    assert!(held.base.get() > 9);
+}
+
+#[tokio::test]
+async fn of_many_who_raise_the_epoch_one_does() {
+    let postgres = table().await;
+    mark(&postgres, 700).await;
+    let before = postgres.fence(PARTITION).await.unwrap().unwrap();
+    let raises = (0..8).map(|i| {
+        let (postgres, stream) = (postgres.clone(), incarnation(&format!("two {i}")));
+        tokio::spawn(async move { postgres.raise_epoch(PARTITION, 1, &stream, 900).await.unwrap() })
+    });
+    let mut here = Vec::new();
+    for raise in raises.collect::<Vec<_>>() {
+        match raise.await.unwrap() {
+            Raised::Here(fence) => here.push(fence),
+            Raised::Elsewhere(fence) => assert_eq!(fence.epoch, 2),
+        }
+    }
+    let [fence] = here.try_into().unwrap();
+    assert_eq!(fence.base.get(), 900 + (1 << 32));
+    assert_eq!((fence.mark, fence.purge_sequence), (version(700), 0));
+    assert_eq!(fence.generation, before.generation + 1);
+    assert_eq!(postgres.fence(PARTITION).await.unwrap().unwrap(), fence);
+}
+
+#[tokio::test]
+async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
+    let postgres = table().await;
+    let old = postgres.fence(PARTITION).await.unwrap().unwrap();
+    postgres
+        .raise_epoch(PARTITION, 1, &incarnation("two"), 50)
+        .await
+        .unwrap();
+    let observed = Observed {
+        epoch: old.epoch,
+        incarnation: old.incarnation,
+        mark: version(50),
+        purge_sequence: 50,
+        highest_version: version(50),
+    };
+    assert!(!postgres.record_mark(PARTITION, &observed).await.unwrap());
+    assert_eq!(
+        postgres.fence(PARTITION).await.unwrap().unwrap().mark,
+        Version::ZERO
+    );
+}
+
+#[tokio::test]
+async fn the_generation_only_goes_up() {
+    let postgres = table().await;
+    let first = postgres.raise_generation(PARTITION).await.unwrap();
+    assert_eq!(postgres.raise_generation(PARTITION).await.unwrap(), first + 1);
+    assert_eq!(
+        postgres.fence(PARTITION).await.unwrap().unwrap().generation,
+        first + 1
+    );
+    assert!(matches!(
+        postgres.raise_generation(Partition(5)).await,
+        Err(PostgresError::NoFence(_))
+    ));
+}
+
+#[tokio::test]
+async fn the_leadership_passes_on_when_the_leader_is_gone() {
+    let postgres = table().await;
+    let mut leader = postgres
+        .try_lead("janitor")
+        .await
+        .unwrap()
+        .expect("nobody else leads");
+    leader.confirm().await.unwrap();
+    assert!(postgres.try_lead("janitor").await.unwrap().is_none());
+    assert!(postgres.try_lead("something else").await.unwrap().is_some());
+    drop(leader);
+    eventually("the lock ends with its connection", || async {
+        postgres
+            .try_lead("janitor")
+            .await
+            .unwrap()
+            .ok_or("it is still held")
+    })
+    .await;
+}
