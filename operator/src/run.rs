@@ -16,7 +16,10 @@ use kube::{
     },
 };
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -83,7 +86,8 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         failures: Backoff::default(),
         nudges,
     });
-    let (nests, nest_changes) = watch_nests(&client);
+    let (listed, nests_listed) = watch::channel(false);
+    let (nests, nest_changes) = watch_nests(&client, listed);
     let led = on_leadership(gate.clone(), metrics, nests.clone());
     let triggers: [Triggers; 4] = [
         nest_changes.boxed(),
@@ -91,7 +95,7 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         led.boxed(),
         stream::poll_fn(nudges_of(asked_for)).map(Ok).boxed(),
     ];
-    let work = work(ctx.clone(), nests.clone(), triggers, shutdown.clone());
+    let work = work(ctx.clone(), nests, triggers, shutdown.clone());
     let finished = CancellationToken::new();
     let candidacy = Candidacy {
         lease: cli.lease,
@@ -103,7 +107,7 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         let (health, shutdown) = (health.clone(), shutdown.clone());
         async move { serve(listener, probes_router(health, registry), &shutdown, GRACE).await }
     });
-    let warming = tokio::spawn(warm(ctx, nests, health));
+    let warming = tokio::spawn(warm(ctx, nests_listed, health));
     let outcome = lead_until_done(leadership, work, finished).await;
     warming.abort();
     shutdown.begin();
@@ -122,8 +126,12 @@ fn client(config: Config, health: &Health) -> Result<Client, RunError> {
 }
 
 /// Watches the nests; changes of the status alone, which the operator makes itself, are no reason to reconcile.
+///
+/// `listed` tells of the first list. The store could tell, too, but wakes only one of those who wait for it, which is the
+/// controller.
 fn watch_nests(
     client: &Client,
+    listed: watch::Sender<bool>,
 ) -> (
     Store<GuardedNest>,
     impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send + use<>,
@@ -136,6 +144,11 @@ fn watch_nests(
     let changes = watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer)
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                listed.send_replace(true);
+            }
+        })
         .touched_objects()
         .predicate_filter(relevant, PredicateConfig::default())
         .map_ok(|nest| ObjectRef::from_obj(&nest));
@@ -194,11 +207,11 @@ async fn work(ctx: SharedContext, nests: Store<GuardedNest>, triggers: [Triggers
 }
 
 /// Ready means: the caches are warm. A standby is as ready as the leader.
-async fn warm(ctx: SharedContext, nests: Store<GuardedNest>, health: Health) {
+async fn warm(ctx: SharedContext, mut nests_listed: watch::Receiver<bool>, health: Health) {
     let check = health.check("caches");
     check.failing("waiting for the first list of every kind");
-    if nests.wait_until_ready().await.is_ok() && ctx.children.listed().await.is_ok() {
-        tracing::info!(nests = nests.len(), "the caches are warm");
+    if nests_listed.wait_for(|listed| *listed).await.is_ok() && ctx.children.listed().await.is_ok() {
+        tracing::info!("the caches are warm");
         check.healthy();
     }
 }
