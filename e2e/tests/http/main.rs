@@ -28,7 +28,14 @@ async fn an_entry_is_created_overwritten_read_and_deleted() {
     assert_eq!(created.member("metadata"), json!({"by": "robin"}));
     assert_eq!(created.header("etag"), format!("\"{}\"", created.version()));
 
-    assert_eq!(house.get("nest").await.expect(200).json(), created.json());
+    eventually("the entry is read from the cache", || async {
+        let read = house.get("nest").await.expect(200);
+        assert_eq!(read.json(), created.json());
+        seen(read.header("cache-status").to_owned(), |status| {
+            status.contains("hit")
+        })
+    })
+    .await;
     let overwritten = house.put("nest", json!({"eggs": 2})).await.expect(201);
     assert!(overwritten.version() > created.version());
 
