@@ -97,15 +97,19 @@ impl PostgresServer {
         format!("postgres://{OWNER}@{}/{database}", self.address)
     }
 
-    /// Starts it again on the same port and data.
+    /// Starts it again on the same port and data. The sessions of a killed one hold its shared memory for a moment, and
+    /// while they do a new one gives up at once: then it is started once more.
     ///
     /// # Panics
     /// When it does not come up.
     pub async fn start(&self) {
         self.process.start();
         eventually("PostgreSQL accepts connections", || async {
-            self.process.assert_running();
-            PgConnection::connect(&self.url()).await?.close().await
+            if let Some(status) = self.process.ended() {
+                self.process.start();
+                anyhow::bail!("it ended with {status}: {}", self.process.log());
+            }
+            Ok(PgConnection::connect(&self.url()).await?.close().await?)
         })
         .await;
     }
