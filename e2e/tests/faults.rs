@@ -100,7 +100,9 @@ async fn without_nats_writes_are_refused_and_hits_are_served() {
     assert_eq!(house.get("warm").await.expect(200).value(), json!(1));
     let cold = house.get("cold").await.expect(200);
     assert_eq!(cold.value(), json!(2));
-    assert!(!cold.header("cache-status").is_empty());
+    assert!(cold.header("cache-status").contains("queue-unreachable"));
+    let absent = house.get("absent").await.expect(404);
+    assert!(absent.header("cache-status").contains("queue-unreachable"));
     house.delete("warm").await.expect(503);
 
     house.nats.start().await;

@@ -9,6 +9,9 @@ use axum::{
 };
 use serde::Serialize;
 
+/// Who answered a read (RFC 9211).
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
 /// What went wrong, for the client.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -17,6 +20,8 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     /// Seconds after which trying again makes sense.
     retry_after: Option<u32>,
+    /// Who said that there is nothing (RFC 9211).
+    cache_status: Option<HeaderValue>,
     /// The cause, for the log only.
     cause: Option<String>,
 }
@@ -43,6 +48,7 @@ impl Problem {
             code,
             detail: Cow::Borrowed(""),
             retry_after: None,
+            cache_status: None,
             cause: None,
         }
     }
@@ -54,6 +60,11 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    pub(crate) fn cache_status(mut self, source: HeaderValue) -> Self {
+        self.cache_status = Some(source);
         self
     }
 
@@ -104,6 +115,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             let name: HeaderName = header::RETRY_AFTER;
             response.headers_mut().insert(name, HeaderValue::from(seconds));
+        }
+        if let Some(source) = self.cache_status {
+            response.headers_mut().insert(CACHE_STATUS, source);
         }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));

@@ -12,13 +12,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    problem::Problem,
+    problem::{CACHE_STATUS, Problem},
     read::{Read, Source},
     write::Written,
 };
 
-/// Who answered (RFC 9211).
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// Where the write is safe: `queued` in the stream.
 const DURABILITY: HeaderName = HeaderName::from_static("birb-durability");
 
@@ -57,7 +55,7 @@ fn etag(version: Version) -> HeaderValue {
 /// 200 with the entry, or 404.
 pub(crate) fn found(read: Read) -> Result<Answer, Problem> {
     let Some(envelope) = read.found else {
-        return Err(Problem::not_found());
+        return Err(Problem::not_found().cache_status(cache_status(read.source)));
     };
     Ok(Answer {
         status: StatusCode::OK,
