@@ -32,7 +32,7 @@ use crate::{
     leader::{Candidacy, Gate, LeaderError},
     metrics::Metrics,
     pulse::Pulses,
-    reconcile::{failed, reconcile},
+    reconcile::{NestId, failed, reconcile},
     scaling,
     streams::Connections,
 };
@@ -194,16 +194,17 @@ async fn work(ctx: SharedContext, nests: Store<GuardedNest>, triggers: [Triggers
     let reconciler = |nest, ctx| -> BoxFuture<'static, _> { Box::pin(reconcile(nest, ctx)) };
     let policy = |nest: Arc<GuardedNest>, error: &_, ctx: SharedContext| failed(&nest, error, &ctx);
     let controller = applier(reconciler, policy, ctx.clone(), nests, queue, config);
-    let controller = controller.for_each(|outcome| {
-        match outcome {
-            Ok((nest, action)) => tracing::debug!(%nest, ?action, "reconciled"),
-            // A failed reconciliation was told where it failed.
-            Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) => {}
-            Err(error) => tracing::warn!(%error, "a watch failed and starts again"),
+    let controller = controller.for_each(async |outcome| match outcome {
+        Ok((nest, action)) => tracing::debug!(%nest, ?action, "reconciled"),
+        Err(controller::Error::ObjectNotFound(gone)) => {
+            let namespace = gone.namespace.unwrap_or_default();
+            ctx.forget(&NestId::named(&namespace, &gone.name)).await;
         }
-        std::future::ready(())
+        // It was told where it failed.
+        Err(controller::Error::ReconcilerFailed(..)) => {}
+        Err(error) => tracing::warn!(%error, "a watch failed and starts again"),
     });
-    tokio::join!(controller, scaling::run(ctx, shutdown));
+    tokio::join!(controller, scaling::run(ctx.clone(), shutdown));
 }
 
 /// Ready means: the caches are warm. A standby is as ready as the leader.

@@ -4,12 +4,14 @@ use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{self, Context};
 use birbnest_stores::jetstream::{InvalidAddress, addresses, connect};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 use crate::reconcile::{Digest, NestId};
 
 /// How long JetStream may take to answer. A figure that comes later is no longer fresh.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long a connection may take, with the looking up of names.
+const CONNECT_WITHIN: Duration = Duration::from_secs(4);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,9 @@ pub enum ConnectError {
     /// Nobody answers there, or refuses.
     #[error("NATS does not answer: {0}; see that it runs and that the address and its credentials are right")]
     Unreachable(#[from] async_nats::ConnectError),
+    /// Not even its name or its silence came back in time.
+    #[error("NATS does not answer within {} s; see that it runs and that the address is right", CONNECT_WITHIN.as_secs())]
+    TimedOut,
 }
 
 /// Connections by nest.
@@ -48,7 +53,11 @@ impl Connections {
             return Ok(connection.context.clone());
         }
         // Not under the lock: one dead address must not hold up the other nests.
-        let client = connect(&addresses(address)?, "birbnest-operator").await?;
+        let servers = addresses(address)?;
+        let connecting = connect(&servers, "birbnest-operator");
+        let client = timeout(CONNECT_WITHIN, connecting)
+            .await
+            .map_err(|_| ConnectError::TimedOut)??;
         let context = jetstream::ContextBuilder::new()
             .timeout(ANSWER_WITHIN)
             .build(client);

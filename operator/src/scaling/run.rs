@@ -161,7 +161,12 @@ impl Scaler {
                 },
             );
         }
-        self.report(ctx, target, &decision, figures, changed).await
+        let ready_changed = self
+            .reported
+            .as_ref()
+            .is_some_and(|(_, report)| report.workers.ready != ready(target));
+        self.report(ctx, target, &decision, figures, changed || ready_changed)
+            .await
     }
 
     async fn report(
@@ -182,7 +187,7 @@ impl Scaler {
         let report = Report {
             queue: figures.map(|figures| self.queue(figures)),
             workers: WorkersStatus {
-                ready: i32::try_from(target.ready).unwrap_or(i32::MAX),
+                ready: ready(target),
                 desired: i32::try_from(decision.desired).unwrap_or(i32::MAX),
                 reason: decision.reason.to_string(),
             },
@@ -216,6 +221,10 @@ impl Scaler {
             service_per_second: rounded(service),
         }
     }
+}
+
+fn ready(target: &Target) -> i32 {
+    i32::try_from(target.ready).unwrap_or(i32::MAX)
 }
 
 fn happening(before: u32, decision: &Decision) -> Happening {

@@ -48,12 +48,10 @@ pub(in crate::reconcile) async fn open(
         .open(id, address)
         .await
         .map_err(|error| match error {
-            // A managed NATS is waited for; whoever runs one of their own wants to know.
-            ConnectError::Unreachable(_) if backends.nats.is_some() => {
-                Why::waiting("BackendsStarting", "waiting for the managed NATS")
-            }
-            ConnectError::Unreachable(_) => Why::waiting("NatsUnreachable", error.to_string()),
+            // A managed NATS is waited for; whoever runs one of their own has something to mend.
             ConnectError::Address(_) => Why::stuck("AddressMalformed", error.to_string()),
+            _ if backends.nats.is_some() => Why::waiting("BackendsStarting", error.to_string()),
+            _ => Why::waiting("NatsUnreachable", error.to_string()),
         })
 }
 

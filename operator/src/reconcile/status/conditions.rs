@@ -70,11 +70,7 @@ pub(super) fn assess(nest: &BirbNest, applied: &Applied) -> Vec<Finding> {
         Err(why) => Finding::fails(MIGRATIONS, why.clone()),
     };
     let streams = match &applied.streams {
-        Ok(streams) => Finding::holds(
-            STREAMS,
-            "Provisioned",
-            format!("all {} are as they should be", streams.len()),
-        ),
+        Ok(streams) => Finding::holds(STREAMS, "Provisioned", streams_are_there(streams.len())),
         Err(why) => Finding::fails(STREAMS, why.clone()),
     };
     let parts = [
@@ -88,6 +84,13 @@ pub(super) fn assess(nest: &BirbNest, applied: &Applied) -> Vec<Finding> {
     findings.extend(parts);
     findings.push(durability::assess(nest, applied));
     findings
+}
+
+fn streams_are_there(count: usize) -> String {
+    match count {
+        1 => "the stream is as it should be".to_owned(),
+        _ => format!("the {count} streams are as they should be"),
+    }
 }
 
 fn pods(type_: &'static str, rollout: Option<&Rollout>, what: &str) -> Finding {
