@@ -24,12 +24,23 @@ pub struct Backends {
 pub(super) const SECRET: &str = "backends";
 
 impl Backends {
+    /// This machine, as pods see it.
+    ///
+    /// # Panics
+    /// When the environment names something else than an address.
+    pub fn host() -> Ipv4Addr {
+        const OWN_CLUSTER: &str = "10.98.0.1"; // e2e/cluster/lib/settings.sh
+        let host = env::var("BIRBNEST_E2E_HOST").unwrap_or_else(|_| OWN_CLUSTER.to_owned());
+        let address = host.parse();
+        address.unwrap_or_else(|_| panic!("BIRBNEST_E2E_HOST={host} is no IPv4 address"))
+    }
+
     /// Starts all three on the address at which pods reach this machine.
     ///
     /// # Panics
     /// When the machine does not have that address.
     pub async fn start() -> Self {
-        let host = host();
+        let host = Self::host();
         Self {
             redis: RedisServer::start_on(host).await,
             nats: NatsServer::start_on(host).await,
@@ -61,12 +72,4 @@ impl Backends {
     pub fn table(&self) -> Table {
         Table::new(&self.postgres.url(), "birbnest")
     }
-}
-
-/// This machine, as pods see it.
-fn host() -> Ipv4Addr {
-    const OWN_CLUSTER: &str = "10.98.0.1"; // e2e/cluster/lib/settings.sh
-    let host = env::var("BIRBNEST_E2E_HOST").unwrap_or_else(|_| OWN_CLUSTER.to_owned());
-    host.parse()
-        .unwrap_or_else(|_| panic!("BIRBNEST_E2E_HOST={host} is no IPv4 address"))
 }

@@ -64,7 +64,9 @@ async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
                 .into_iter()
                 .find(|c| c.type_ == "Ready");
             let message = ready.map(|condition| condition.message).unwrap_or_default();
-            seen(message, |message| message.contains("force-delete"))
+            seen(message, |message| {
+                message.contains("2000 queued writes") && message.contains("force-delete")
+            })
         })
         .await;
         eprintln!("while deleting: {waiting}");

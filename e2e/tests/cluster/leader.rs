@@ -1,6 +1,9 @@
 //! The operator is killed, and another leads.
 
-use std::time::Duration;
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    time::Duration,
+};
 
 use birbnest_e2e::{
     client::ApiClient,
@@ -8,6 +11,7 @@ use birbnest_e2e::{
     house::sum_of,
     wait::{eventually_within, seen},
 };
+use futures::FutureExt;
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease, core::v1::Pod};
 use kube::{
     Api,
@@ -40,34 +44,42 @@ async fn a_leader_killed_in_the_middle_of_a_rollout_is_followed_by_another() {
                 .unwrap();
         };
         scale(Some(2)).await;
-        let nest = space.apply_nest("led", &small()).await;
-        nest.until_ready().await;
-        let first = until_one_leads(space, 2).await;
-
-        nest.patch(json!({ "spec": { "worker": { "batch": { "size": 100 } }, "api": { "replicas": 2 } } }))
-            .await;
-        let pods: Api<Pod> = Api::namespaced(space.client.clone(), OPERATOR_NAMESPACE);
-        pods.delete(&first, &DeleteParams::default().grace_period(0))
-            .await
-            .unwrap();
-        let status = nest.until_status("the rollout converges", |nest| {
-            let ready = nest
-                .conditions
-                .iter()
-                .any(|c| c.type_ == "Ready" && c.status == "True");
-            ready && nest.api.as_ref().is_some_and(|api| api.ready == 2)
-        });
-        status.await;
-        let sizes = nest
-            .metric("worker", 8081, "birbnest_worker_batch_size_limit")
-            .await
-            .unwrap();
-        assert!(sizes.iter().all(|size| (size - 100.0).abs() < 0.5), "{sizes:?}");
-        let second = until_one_leads(space, 2).await;
-        assert_ne!(first, second);
+        let ending = AssertUnwindSafe(lead_and_follow(space)).catch_unwind().await;
+        // The other stories have the operator that was installed, whatever happens in this one.
         scale(replicas).await;
+        if let Err(failure) = ending {
+            resume_unwind(failure);
+        }
     })
     .await;
+}
+
+async fn lead_and_follow(space: &Space) {
+    let nest = space.apply_nest("led", &small()).await;
+    nest.until_ready().await;
+    let first = until_one_leads(space, 2).await;
+
+    nest.patch(json!({ "spec": { "worker": { "batch": { "size": 100 } }, "api": { "replicas": 2 } } }))
+        .await;
+    let pods: Api<Pod> = Api::namespaced(space.client.clone(), OPERATOR_NAMESPACE);
+    pods.delete(&first, &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    nest.until_status("the rollout converges", |nest| {
+        let ready = nest
+            .conditions
+            .iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True");
+        ready && nest.api.as_ref().is_some_and(|api| api.ready == 2)
+    })
+    .await;
+    let sizes = nest
+        .metric("worker", 8081, "birbnest_worker_batch_size_limit")
+        .await
+        .unwrap();
+    assert!(sizes.iter().all(|size| (size - 100.0).abs() < 0.5), "{sizes:?}");
+    let second = until_one_leads(space, 2).await;
+    assert_ne!(first, second);
 }
 
 /// Waits until of so many operators exactly one leads and the others have reconciled nothing; returns who.

@@ -6,12 +6,12 @@
 
 mod backlog;
 mod bad_resources;
-mod batch_size;
 mod deletion;
 mod first_minute;
 mod leader;
 mod migration;
 mod repair;
+mod rollout;
 
 use birbnest_e2e::cluster::Backends;
 use serde_json::{Value, json};
