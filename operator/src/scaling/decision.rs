@@ -14,8 +14,6 @@ use super::{
     reason::Reason,
 };
 
-/// Workers are added only if something was persisted within this time.
-const DRAINING_WITHIN: Duration = Duration::from_secs(3);
 /// How long nothing must have been queued before the last worker goes, and before the speed of one is forgotten.
 const IDLE_BEFORE_ZERO: Duration = Duration::from_mins(1);
 
@@ -180,11 +178,7 @@ impl Autoscaler {
         if sample.ready == 0 {
             return stay(Reason::NotReady);
         }
-        let draining = self
-            .rates
-            .progress()
-            .is_some_and(|last| sample.at.duration_since(last) <= DRAINING_WITHIN);
-        if !draining {
+        if !self.rates.drains(sample.at) {
             return stay(Reason::NotDraining);
         }
         if self.rates.redeliveries_rise() {

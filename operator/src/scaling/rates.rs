@@ -11,6 +11,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 const SHORTEST_SPAN: Duration = Duration::from_secs(1);
 /// With this many undelivered messages for each worker, every worker is busy: the largest batch waits for it.
 const BUSY_BACKLOG_PER_WORKER: u64 = 1_000;
+/// When nothing was persisted for this long, the drain has stalled: that time says nothing about the speed of a worker.
+pub(super) const STALLED_AFTER: Duration = Duration::from_secs(3);
 /// A speed is believed after as many workers have been busy for this long.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -53,6 +55,8 @@ pub(super) struct Rates {
     per_worker: Option<f64>,
     /// When messages were last persisted, or there was nothing to persist.
     progress: Option<Instant>,
+    /// When the drain went on after it had stalled.
+    resumed: Option<Instant>,
 }
 
 impl Rates {
@@ -63,6 +67,9 @@ impl Rates {
             *self = Self::default();
         }
         if sample.depth() == 0 || previous.is_none_or(|previous| sample.served > previous.served) {
+            if !self.drains(sample.at) {
+                self.resumed = Some(sample.at);
+            }
             self.progress = Some(sample.at);
         }
         self.samples.push_back(sample);
@@ -96,8 +103,10 @@ impl Rates {
         self.per_worker
     }
 
-    pub(super) fn progress(&self) -> Option<Instant> {
+    /// Whether something was persisted lately, or there was nothing to persist.
+    pub(super) fn drains(&self, now: Instant) -> bool {
         self.progress
+            .is_some_and(|last| now.duration_since(last) <= STALLED_AFTER)
     }
 
     /// Whether deliveries are repeated more and more: workers die or PostgreSQL refuses.
@@ -111,7 +120,8 @@ impl Rates {
     /// Messages that all workers together persisted per second while they, as many as now, were busy.
     pub(super) fn busy_service(&self) -> Option<f64> {
         let last = self.samples.back()?;
-        let run = |sample: &&Sample| sample.is_busy() && sample.ready == last.ready;
+        let since_stall = |sample: &Sample| self.resumed.is_none_or(|resumed| sample.at >= resumed);
+        let run = |sample: &&Sample| sample.is_busy() && sample.ready == last.ready && since_stall(sample);
         let first = self.samples.iter().rev().take_while(run).last()?;
         let span = last.at.duration_since(first.at);
         (span >= SETTLED).then(|| real(last.served - first.served) / span.as_secs_f64())
@@ -230,6 +240,21 @@ mod tests {
             ));
         }
         assert_eq!(rates.per_worker(), None);
-        assert_eq!(rates.progress(), Some(start));
+        assert!(!rates.drains(start + Duration::from_secs(19)));
+    }
+
+    #[test]
+    fn the_time_of_an_outage_does_not_lower_the_speed() {
+        let (start, mut rates) = (Instant::now(), Rates::default());
+        for second in 0..20_u64 {
+            let served = second.saturating_sub(12) * 600;
+            rates.observe(sample(
+                start + Duration::from_secs(second),
+                50_000,
+                1_000 * second,
+                served,
+            ));
+        }
+        assert_eq!(rates.per_worker(), Some(300.0));
     }
 }

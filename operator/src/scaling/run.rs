@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// How often each nest is measured.
-const PERIOD: Duration = Duration::from_millis(1_500);
+const PERIOD: Duration = Duration::from_secs(1);
 /// Figures that take longer are not fresh.
-const FRESH_WITHIN: Duration = Duration::from_secs(1);
+const FRESH_WITHIN: Duration = Duration::from_millis(800);
 /// Figures change all the time; the status follows them this often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How often reconciliation is asked to repair streams.
