@@ -130,7 +130,8 @@ impl Janitor {
                 return;
             }
             self.heartbeat.beat();
-            if let Err(error) = self.tidy(partition).await {
+            // Boxed: what asks JetStream is large, and this future is part of others.
+            if let Err(error) = Box::pin(self.tidy(partition)).await {
                 tracing::debug!(%partition, %error, "the janitor left the partition alone");
             }
             if let Err(error) = self.sweep(partition).await {

@@ -153,7 +153,9 @@ impl Connector {
             .build(client.clone());
         let mut gates = Vec::with_capacity(usize::from(self.config.partitions));
         for partition in (0..self.config.partitions).map(Partition) {
-            gates.push(Arc::new(self.pass(&client, &context, partition).await?));
+            // Boxed: what asks JetStream is large, and this future is part of many.
+            let gate = Box::pin(self.pass(&client, &context, partition)).await?;
+            gates.push(Arc::new(gate));
         }
         Ok(Session {
             context,
