@@ -25,6 +25,11 @@ impl Backoff {
         pause
     }
 
+    /// Failures in a row so far.
+    pub fn count(&self, nest: &NestId) -> u32 {
+        self.lock().get(nest).copied().unwrap_or(0)
+    }
+
     /// It went well, or the nest is gone: the next failure is the first again.
     pub fn forget(&self, nest: &NestId) {
         self.lock().remove(nest);
@@ -52,6 +57,7 @@ mod tests {
         let pauses: Vec<u64> = (0..8).map(|_| backoff.failed(&robin).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(backoff.failed(&wren), FIRST);
+        assert_eq!((backoff.count(&robin), backoff.count(&wren)), (8, 1));
         backoff.forget(&robin);
         assert_eq!(backoff.failed(&robin), FIRST);
     }

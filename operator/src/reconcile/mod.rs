@@ -25,6 +25,9 @@ use crate::{
 pub use build::BuildError;
 pub use validate::{Category, Digest, Images, Invalid, NestId, Release};
 
+/// Failures in a row that pass by themselves before the status speaks of them.
+const TOLERATED: u32 = 3;
+
 /// Brings the cluster one step closer to what the object asks for.
 ///
 /// # Errors
@@ -39,6 +42,11 @@ pub async fn reconcile(nest: Arc<GuardedNest>, ctx: SharedContext) -> Result<Act
     ctx.metrics.reconciled(label, started.elapsed());
     match &outcome {
         Ok(_) => ctx.failures.forget(&id(&nest)),
+        // Two writers that met, or an API server that restarts: no reason to call a nest that serves unready.
+        Err(error) if !error.stalls() && ctx.failures.count(&id(&nest)) < TOLERATED => {
+            let (namespace, name) = (nest.namespace().unwrap_or_default(), nest.name_any());
+            tracing::info!(namespace, name, category = error.category(), %error, "tried again in a moment");
+        }
         Err(error) => status::report(&ctx, &nest, error).await,
     }
     outcome
