@@ -6,7 +6,10 @@ use birbnest_core::config::{LogConfig, LogFormat, LogLevel};
 use tracing_subscriber::EnvFilter;
 
 /// Libraries whose debug lines drown everybody else's.
-const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,sqlx=warn,async_nats=off,tower=info";
+const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,sqlx=warn,tower=info";
+
+/// The client of NATS tells at `info` and `error` what our own lines tell once: that a connection came or went.
+const SILENT: &str = "async_nats=off";
 
 /// Starts logging. `RUST_LOG` overrides the configured level. Where a subscriber exists already (in tests), it stays.
 pub(crate) fn init(config: &LogConfig) {
@@ -41,8 +44,8 @@ fn filter(level: LogLevel) -> EnvFilter {
 /// The quiet ones are only named where their own level would be more talkative.
 fn directives(level: &str) -> String {
     match level {
-        "debug" | "trace" => format!("{level},{QUIET}"),
-        _ => level.to_owned(),
+        "debug" | "trace" => format!("{level},{SILENT},{QUIET}"),
+        _ => format!("{level},{SILENT}"),
     }
 }
 
