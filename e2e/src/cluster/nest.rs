@@ -147,12 +147,24 @@ impl Nest {
         self.until_condition("Ready", "True").await
     }
 
-    /// A client of its API, over the Service's address inside the cluster.
+    /// A client of its API, over the Service's address inside the cluster. A Service's address works some moments after
+    /// its pods are ready: when the node has learned of them.
     ///
     /// # Panics
-    /// When there is no such Service.
+    /// When there is no such Service, or nothing answers there.
     pub async fn client(&self) -> ApiClient {
-        ApiClient::new(&format!("http://{}", self.address_of("api").await))
+        let client = ApiClient::new(&format!("http://{}", self.address_of("api").await));
+        eventually(
+            &format!("the Service of {} leads to a pod", self.name),
+            || async {
+                let answer = client.request(Method::GET, "/readyz").try_send().await;
+                seen(answer.map_err(|error| format!("{error:?}"))?, |answer| {
+                    answer.status == 200
+                })
+            },
+        )
+        .await;
+        client
     }
 
     /// The address of one of its Services.
@@ -169,7 +181,7 @@ impl Nest {
             .unwrap_or_else(|| panic!("{name} has no address"))
     }
 
-    /// The pods of a component that are not on their way out.
+    /// The pods of a component, those on their way out included.
     ///
     /// # Errors
     /// When the API server does not answer.
@@ -178,24 +190,17 @@ impl Nest {
             "app.kubernetes.io/instance={},app.kubernetes.io/component={component}",
             self.name
         );
-        let pods = self
-            .space
-            .api::<Pod>()
-            .list(&ListParams::default().labels(&labels))
-            .await?;
-        Ok(pods
-            .items
-            .into_iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
-            .collect())
+        let pods = self.space.api::<Pod>();
+        Ok(pods.list(&ListParams::default().labels(&labels)).await?.items)
     }
 
-    /// A metric of each pod of a component, summed over its labels.
+    /// A metric of each pod of a component that is not on its way out, summed over its labels.
     ///
     /// # Errors
     /// When a pod does not answer.
     pub async fn metric(&self, component: &str, port: u16, name: &str) -> Result<Vec<f64>, String> {
-        let pods = self.pods(component).await.map_err(|error| error.to_string())?;
+        let mut pods = self.pods(component).await.map_err(|error| error.to_string())?;
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         let mut values = vec![];
         for pod in pods {
             let ip = pod

@@ -54,10 +54,7 @@ async fn a_changed_batch_size_rolls_the_workers_and_no_request_fails() {
             "{}",
             files["worker.yaml"]
         );
-        assert!(
-            uids(&nest, "worker").await.is_disjoint(&workers),
-            "every worker is a new one"
-        );
+        until_replaced(&nest, "worker", &workers).await;
         assert_eq!(uids(&nest, "api").await, apis, "the API pods were left alone");
 
         load.until_more(200).await;
@@ -78,7 +75,7 @@ async fn new_api_pods_take_over_without_a_failed_request() {
         load.until_more(200).await;
         nest.patch(json!({ "spec": { "api": { "requestTimeout": "4s" } } }))
             .await;
-        until_replaced(&nest, &before).await;
+        until_replaced(&nest, "api", &before).await;
         load.until_more(200).await;
         assert_all_kept(load.stop().await, &backends).await;
     })
@@ -96,7 +93,7 @@ async fn a_changed_secret_rolls_the_pods_that_use_it() {
         let mut secret = backends.secret();
         secret["stringData"]["redis-url"] = json!(redis.url());
         space.apply::<Secret>(&secret).await;
-        until_replaced(&nest, &before).await;
+        until_replaced(&nest, "api", &before).await;
         let client = nest.client().await;
         client.put("robin", json!(1)).await.expect(201);
         backends.redis.stop().await;
@@ -160,9 +157,10 @@ fn with_schema(schema: &str) -> serde_json::Value {
     spec
 }
 
-async fn until_replaced(nest: &Nest, before: &BTreeSet<String>) {
-    eventually_within(Duration::from_mins(2), "every API pod is a new one", || async {
-        seen(uids(nest, "api").await, |now| {
+/// Waits until the last of the pods of before is gone, and others are there.
+async fn until_replaced(nest: &Nest, component: &str, before: &BTreeSet<String>) {
+    eventually_within(Duration::from_mins(2), "every pod is a new one", || async {
+        seen(uids(nest, component).await, |now| {
             now.is_disjoint(before) && !now.is_empty()
         })
     })
