@@ -104,9 +104,11 @@ fn progress(job: &Job, pods: &[Pod]) -> Why {
         );
     }
     if let Some(words) = pods::last_words(pods) {
+        // The pod may have ended before its Job has counted it.
+        let attempt = attempts.max(1);
         return Why::stuck(
             "MigrationFailed",
-            format!("{words} (attempt {attempts}; the next one follows)"),
+            format!("{words} (attempt {attempt}; the next one follows)"),
         );
     }
     match pods::trouble(pods) {
