@@ -131,3 +131,18 @@ async fn a_request_that_outlives_the_grace_period_is_cut() {
     house.shutdown.begin();
     assert_eq!(house.server.await.unwrap(), Drained::Cut(1));
 }
+
+#[tokio::test]
+async fn a_client_that_keeps_its_connection_is_asked_to_leave_and_not_cut_off() {
+    let house = House::open(Router::new(), Registry::default(), Duration::from_secs(30)).await;
+    let (client, url) = (reqwest::Client::new(), format!("{}/livez", house.url));
+    let kept = client.get(&url).send().await.unwrap();
+    assert!(!kept.headers().contains_key("connection"));
+    kept.bytes().await.unwrap();
+    house.shutdown.begin();
+    // Over the same connection: nobody accepts a new one any more.
+    let last = client.get(&url).send().await.unwrap();
+    assert_eq!(last.headers()["connection"], "close");
+    last.bytes().await.unwrap();
+    assert_eq!(house.server.await.unwrap(), Drained::Fully);
+}
