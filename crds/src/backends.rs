@@ -62,8 +62,9 @@ pub struct NatsSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StreamSpec {
-    /// Streams that the keys are spread over, by their hash. 1 to 64; fixed once the BirbNest exists. One per 100000
-    /// messages of backlog keeps purges short.
+    /// Streams that the keys are spread over, by their hash. 1 to 64; fixed once the BirbNest exists. NATS syncs the
+    /// messages of a stream one after the other, so a few streams take more writes than one; one per 100000 messages of
+    /// backlog keeps purges short.
     #[schemars(range(min = 1, max = 64), extend("x-kubernetes-validations" = [rules::rule(
         "self == oldSelf",
         "spec.nats.stream.partitions cannot be changed: queued writes would be looked for in another stream",

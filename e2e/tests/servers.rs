@@ -36,7 +36,7 @@ async fn a_killed_postgres_comes_back_with_its_data() {
 
 #[tokio::test]
 async fn a_killed_nats_comes_back_with_its_streams() {
-    let nats = NatsServer::start_new().await;
+    let nats = NatsServer::start_new(Disk::Trusted).await;
     let config = async_nats::jetstream::stream::Config {
         name: "nest".to_owned(),
         ..Default::default()

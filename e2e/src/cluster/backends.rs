@@ -43,7 +43,7 @@ impl Backends {
         let host = Self::host();
         Self {
             redis: RedisServer::start_on(host).await,
-            nats: NatsServer::start_on(host).await,
+            nats: NatsServer::start_on(host, Disk::Trusted).await,
             postgres: PostgresServer::start_on(host, Disk::Trusted).await,
         }
     }

@@ -15,7 +15,8 @@ use crate::{
 pub struct Plan {
     apis: usize,
     workers: usize,
-    disk: Disk,
+    nats: Disk,
+    postgres: Disk,
     config: Config,
 }
 
@@ -28,7 +29,8 @@ impl Default for Plan {
         Self {
             apis: 1,
             workers: 1,
-            disk: Disk::Trusted,
+            nats: Disk::Trusted,
+            postgres: Disk::Trusted,
             config,
         }
     }
@@ -47,10 +49,16 @@ impl Plan {
         Self { workers, ..self }
     }
 
-    /// With a PostgreSQL whose commits wait for the disk or not.
+    /// With a NATS that waits for the disk or not.
     #[must_use]
-    pub fn disk(self, disk: Disk) -> Self {
-        Self { disk, ..self }
+    pub fn nats(self, nats: Disk) -> Self {
+        Self { nats, ..self }
+    }
+
+    /// With a PostgreSQL that waits for the disk or not.
+    #[must_use]
+    pub fn postgres(self, postgres: Disk) -> Self {
+        Self { postgres, ..self }
     }
 
     /// With a changed configuration.
@@ -70,8 +78,8 @@ impl Plan {
 
     async fn start(self) -> House {
         let directory = fresh_directory("house");
-        let (redis, nats) = tokio::join!(RedisServer::start_new(), NatsServer::start_new());
-        let postgres = PostgresServer::start_new(self.disk).await;
+        let (redis, nats) = tokio::join!(RedisServer::start_new(), NatsServer::start_new(self.nats));
+        let postgres = PostgresServer::start_new(self.postgres).await;
         let addresses = [
             ("BIRBNEST_REDIS_URL".to_owned(), redis.url()),
             ("BIRBNEST_NATS_URL".to_owned(), nats.url()),

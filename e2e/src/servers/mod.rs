@@ -4,6 +4,7 @@
 //! prefix of their own; a test that stops or kills a server starts one for itself (`start_new`). All of them end
 //! with the test process, however that ends.
 
+mod disk;
 mod keeper;
 mod nats;
 mod place;
@@ -11,8 +12,9 @@ mod postgres;
 mod process;
 mod redis;
 
+pub use disk::Disk;
 pub use nats::NatsServer;
 pub use place::{free_port, fresh_directory, program};
-pub use postgres::{Disk, PostgresServer};
+pub use postgres::PostgresServer;
 pub use process::{Process, Recipe};
 pub use redis::RedisServer;

@@ -10,6 +10,7 @@ use async_nats::jetstream;
 use tokio::sync::OnceCell;
 
 use super::{
+    Disk,
     place::{free_port, fresh_directory, program, unique},
     process::{Process, Recipe},
 };
@@ -26,22 +27,22 @@ impl NatsServer {
     /// The one that the tests of this binary share, each with its own stream prefix. Nobody stops it.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<NatsServer> = OnceCell::const_new();
-        SHARED.get_or_init(|| Self::start_on(Ipv4Addr::LOCALHOST)).await
+        SHARED.get_or_init(|| Self::start_new(Disk::Trusted)).await
     }
 
     /// One of the caller's own, on loopback.
-    pub async fn start_new() -> Self {
-        Self::start_on(Ipv4Addr::LOCALHOST).await
+    pub async fn start_new(disk: Disk) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST, disk).await
     }
 
     /// One of the caller's own, on this address of the machine.
     ///
     /// # Panics
     /// When it does not come up.
-    pub async fn start_on(host: Ipv4Addr) -> Self {
+    pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
         let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("nats");
-        let process = Process::new("nats", recipe(address, &directory), &directory);
+        let process = Process::new("nats", recipe(address, &directory, disk), &directory);
         let server = Self { process, address };
         server.start().await;
         server
@@ -109,9 +110,9 @@ impl NatsServer {
     }
 }
 
-fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
+fn recipe(address: SocketAddrV4, directory: &Path, disk: Disk) -> Recipe {
     let configuration = directory.join("nats.conf");
-    if let Err(error) = fs::write(&configuration, settings(address, directory)) {
+    if let Err(error) = fs::write(&configuration, settings(address, directory, disk)) {
         panic!("cannot write {}: {error}", configuration.display());
     }
     let program = program("nats-server", "BIRBNEST_NATS_SERVER", &[]);
@@ -123,12 +124,17 @@ fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
 }
 
 /// Pings as BirbNest asks for; room on paper for the limits of many streams, of which each reserves its own.
-fn settings(address: SocketAddrV4, directory: &Path) -> String {
+fn settings(address: SocketAddrV4, directory: &Path, disk: Disk) -> String {
     let store = directory.join("store");
     let store = store.display();
+    let sync_interval = match disk {
+        Disk::Synced => "always",
+        Disk::Trusted => "2m",
+    };
     format!(
         "listen: \"{address}\"\nserver_name: e2e_{}\nping_interval: \"2s\"\nping_max: 2\n\
-         jetstream {{ store_dir: \"{store}\", max_file_store: 10TB, max_memory_store: 1GB }}\n",
+         jetstream {{ store_dir: \"{store}\", max_file_store: 10TB, max_memory_store: 1GB, \
+         sync_interval: \"{sync_interval}\" }}\n",
         address.port()
     )
 }

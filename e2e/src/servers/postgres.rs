@@ -13,6 +13,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::OnceCell;
 
 use super::{
+    Disk,
     place::{free_port, fresh_directory, program, unique},
     process::{Process, Recipe},
 };
@@ -26,15 +27,6 @@ const OWNER: &str = "postgres";
 pub struct PostgresServer {
     process: Process,
     address: SocketAddrV4,
-}
-
-/// Whether commits wait for the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disk {
-    /// They do, as in production: for benchmarks.
-    Synced,
-    /// They do not: tests kill processes, not machines.
-    Trusted,
 }
 
 impl PostgresServer {

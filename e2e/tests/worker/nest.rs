@@ -50,6 +50,7 @@ impl Nest {
     ) -> Self {
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
         config.stream.prefix = NatsServer::unique_prefix();
+        config.stream.partitions = 1;
         config.redis.key_prefix.clone_from(&config.stream.prefix);
         config.stream.horizon = Period::from_millis(1_000);
         config.stream.janitor_interval = Period::from_millis(100);

@@ -6,22 +6,26 @@ use std::{
 };
 
 use anyhow::ensure;
-use async_nats::jetstream::{Context, consumer::pull};
+use async_nats::jetstream::{
+    Context,
+    consumer::{Consumer, pull},
+};
 use birbnest_core::{Base, CONSUMER, StreamNames};
 use birbnest_e2e::{
     house::House,
     wait::{eventually_within, seen},
 };
+use futures::future::try_join_all;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::{
     Settings,
     measure::{Comparison, Run},
     value,
-    writes::{Message, message, persist_stream, send, version},
+    writes::{Message, message, partitions, purge, send, version},
 };
 
-pub(crate) async fn compare(house: &House, size: usize, settings: Settings) -> anyhow::Result<Comparison> {
+pub(crate) async fn compare(house: &House, size: usize, settings: &Settings) -> anyhow::Result<Comparison> {
     let schema = &house.config.postgres.schema;
     let table = format!("{schema}.cache_entries");
     let mut postgres = PgConnection::connect(&house.postgres.url()).await?;
@@ -35,7 +39,7 @@ pub(crate) async fn compare(house: &House, size: usize, settings: Settings) -> a
     let base = Base::new(base.cast_unsigned())?;
     let names = StreamNames::new(&house.config.stream.prefix);
     let messages: Vec<_> = (0..settings.backlog as usize)
-        .map(|number| message(&names, number, size, base))
+        .map(|number| message(&names, settings.partitions, number, size, base))
         .collect::<anyhow::Result<_>>()?;
 
     let jetstream = house.nats.jetstream().await;
@@ -44,7 +48,7 @@ pub(crate) async fn compare(house: &House, size: usize, settings: Settings) -> a
         postgres
             .execute(AssertSqlSafe(format!("TRUNCATE {table}, copied")))
             .await?;
-        jetstream.get_stream(persist_stream(house)).await?.purge().await?;
+        purge(&jetstream, &names, settings).await?;
         let last = enqueue(&jetstream, &messages).await?;
         comparison.ours.push(drain(house, &jetstream, settings).await?);
         let rows: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
@@ -75,19 +79,24 @@ async fn enqueue(jetstream: &Context, messages: &[Message]) -> anyhow::Result<u6
 
 /// Starts the worker and takes the time until nothing is queued and nothing is unacknowledged. The start of the process
 /// is part of it.
-async fn drain(house: &House, jetstream: &Context, settings: Settings) -> anyhow::Result<Run> {
-    let stream = jetstream.get_stream(persist_stream(house)).await?;
-    let consumer = stream
-        .get_consumer::<pull::Config>(CONSUMER)
-        .await
-        .map_err(anyhow::Error::from_boxed)?;
+async fn drain(house: &House, jetstream: &Context, settings: &Settings) -> anyhow::Result<Run> {
+    let names = StreamNames::new(&house.config.stream.prefix);
+    let mut consumers = vec![];
+    for partition in partitions(settings) {
+        let stream = jetstream.get_stream(names.stream(partition)).await?;
+        let consumer = stream.get_consumer::<pull::Config>(CONSUMER).await;
+        consumers.push(consumer.map_err(anyhow::Error::from_boxed)?);
+    }
     let began = Instant::now();
     house.worker().process().start();
     eventually_within(Duration::from_mins(2), "the queue is drained", || {
-        let info = consumer.get_info();
+        let infos = try_join_all(consumers.iter().map(Consumer::get_info));
         async {
-            let info = info.await.map_err(|error| error.to_string())?;
-            seen(info.num_pending + info.num_ack_pending as u64, |left| *left == 0)
+            let infos = infos.await.map_err(|error| error.to_string())?;
+            let left = infos
+                .iter()
+                .map(|info| info.num_pending + info.num_ack_pending as u64);
+            seen(left.sum::<u64>(), |left| *left == 0)
         }
     })
     .await;
@@ -101,7 +110,7 @@ async fn copy(
     postgres: &mut PgConnection,
     size: usize,
     version: i64,
-    settings: Settings,
+    settings: &Settings,
 ) -> anyhow::Result<Run> {
     let value = value(size);
     let mut text = String::new();
@@ -119,7 +128,7 @@ async fn copy(
     Ok(rate(settings, began.elapsed()))
 }
 
-fn rate(settings: Settings, took: Duration) -> Run {
+fn rate(settings: &Settings, took: Duration) -> Run {
     Run {
         per_second: f64::from(settings.backlog) / took.as_secs_f64(),
         ..Run::default()

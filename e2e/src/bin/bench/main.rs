@@ -21,13 +21,15 @@ mod wrk;
 use std::time::Duration;
 
 use anyhow::Context;
+use birbnest_core::config::{Config, StreamConfig};
 use birbnest_e2e::{house::House, servers::Disk};
 use clap::Parser;
 
 use report::Report;
+use writes::Worker;
 
 /// Measures BirbNest side by side with Redis, JetStream and COPY.
-#[derive(Clone, Copy, Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 struct Settings {
     /// Rounds of each comparison; the median is reported.
     #[arg(long, default_value_t = 5)]
@@ -41,6 +43,24 @@ struct Settings {
     /// Entries that are queued before each drain.
     #[arg(long, default_value_t = 100_000)]
     backlog: u32,
+    /// Partitions of the queue.
+    #[arg(long, default_value_t = StreamConfig::default().partitions, value_parser = clap::value_parser!(u16).range(1..=64))]
+    partitions: u16,
+    /// Only these comparisons.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Subject::ALL)]
+    only: Vec<Subject>,
+}
+
+/// What can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    Reads,
+    Writes,
+    Drain,
+}
+
+impl Subject {
+    const ALL: [Self; 3] = [Self::Reads, Self::Writes, Self::Drain];
 }
 
 /// Bytes of JSON text of a value.
@@ -51,44 +71,61 @@ const KEYS: usize = 10_000;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
-    let house = House::plan()
-        .workers(1)
-        .disk(Disk::Synced)
-        .config(as_shipped)
-        .open()
-        .await;
-    // It would drain what the other comparisons queue, on the same two cores.
-    house.worker().stop().await;
-
     let mut report = Report::new(settings.rounds);
+    let (lazy, synced) = (
+        house(Disk::Trusted, &settings).await,
+        house(Disk::Synced, &settings).await,
+    );
     report.ceiling(wrk::get(
-        house.api().client.base(),
+        lazy.api().client.base(),
         &["/livez".to_owned()],
-        settings,
+        &settings,
     )?);
-    for size in SIZES {
-        eprintln!("reads of {size} bytes");
-        report.add(reads::compare(&house, size, settings).await.context("reads")?);
-    }
-    for size in SIZES {
-        eprintln!("writes of {size} bytes");
-        report.add(writes::compare(&house, size, settings).await.context("writes")?);
-    }
-    for size in SIZES {
-        eprintln!("drain of {} entries of {size} bytes", settings.backlog);
-        report.add(drain::compare(&house, size, settings).await.context("drain")?);
+    for subject in &settings.only {
+        for size in SIZES {
+            eprintln!("{subject:?} of {size} bytes");
+            match subject {
+                Subject::Reads => report.add(reads::compare(&lazy, size, &settings).await?),
+                Subject::Drain => report.add(drain::compare(&lazy, size, &settings).await?),
+                Subject::Writes => {
+                    for (name, house, worker) in [
+                        ("POST, synced", &synced, Worker::Away),
+                        ("POST, draining", &synced, Worker::Draining),
+                        ("POST, lazy", &lazy, Worker::Away),
+                    ] {
+                        report.add(writes::compare(name, house, worker, size, &settings).await?);
+                    }
+                }
+            }
+        }
     }
     println!("{}", report.table());
     report.save().context("target/bench.json")
 }
 
-/// The defaults of the product instead of the short periods of stories.
-fn as_shipped(config: &mut birbnest_core::config::Config) {
-    config.stream = birbnest_core::config::StreamConfig::default();
+/// A whole BirbNest with the defaults of the product instead of the short periods of stories. Its worker is away: it
+/// would drain what the other comparisons queue, on the same two cores.
+async fn house(nats: Disk, settings: &Settings) -> House {
+    let partitions = settings.partitions;
+    let as_shipped = |config: &mut Config| {
+        config.stream = StreamConfig {
+            partitions,
+            ..StreamConfig::default()
+        };
+    };
+    let house = House::plan()
+        .workers(1)
+        .nats(nats)
+        .postgres(Disk::Synced)
+        .config(as_shipped)
+        .open()
+        .await;
+    house.worker().stop().await;
+    house
 }
 
 impl Settings {
-    fn duration(self) -> Duration {
+    fn duration(&self) -> Duration {
         Duration::from_secs(self.seconds)
     }
 }

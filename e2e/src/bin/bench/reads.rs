@@ -11,7 +11,7 @@ use crate::{
     value, wrk,
 };
 
-pub(crate) async fn compare(house: &House, size: usize, settings: Settings) -> anyhow::Result<Comparison> {
+pub(crate) async fn compare(house: &House, size: usize, settings: &Settings) -> anyhow::Result<Comparison> {
     let paths = crate::writes::paths();
     let body = format!(r#"{{"value": {}}}"#, value(size));
     // A write replaces a cached copy and a read fills an absent one: two passes over all keys, and each is a hit.
@@ -61,7 +61,7 @@ async fn fill_redis(house: &House, size: usize) -> anyhow::Result<()> {
 }
 
 /// It runs for a number of requests and not for a time: as many as it did per second in the round before.
-fn redis_benchmark(house: &House, per_second: f64, settings: Settings) -> anyhow::Result<Run> {
+fn redis_benchmark(house: &House, per_second: f64, settings: &Settings) -> anyhow::Result<Run> {
     let url = reqwest::Url::parse(&house.redis.url())?;
     let port = url.port().context("port")?.to_string();
     let requests = format!("{:.0}", per_second * settings.duration().as_secs_f64());

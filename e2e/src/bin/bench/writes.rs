@@ -37,49 +37,91 @@ pub(crate) fn paths() -> Vec<String> {
         .collect()
 }
 
-pub(crate) async fn compare(house: &House, size: usize, settings: Settings) -> anyhow::Result<Comparison> {
+/// What the worker does meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worker {
+    /// It is not there.
+    Away,
+    /// It drains what is written, on the same two cores.
+    Draining,
+}
+
+pub(crate) async fn compare(
+    name: &str,
+    house: &House,
+    worker: Worker,
+    size: usize,
+    settings: &Settings,
+) -> anyhow::Result<Comparison> {
     let jetstream = house.nats.jetstream().await;
-    let ours = jetstream.get_stream(persist_stream(house)).await?;
-    let twin = twin(&jetstream, &ours).await?;
-    let names = StreamNames::new("twin");
+    let (names, twins) = (
+        StreamNames::new(&house.config.stream.prefix),
+        StreamNames::new("twin"),
+    );
+    for partition in partitions(settings) {
+        let ours = jetstream.get_stream(names.stream(partition)).await?;
+        // A stream like the persist stream, with nobody else on it.
+        let config = stream::Config {
+            name: twins.stream(partition),
+            subjects: vec![twins.subjects(partition)],
+            ..ours.cached_info().config.clone()
+        };
+        jetstream.create_stream(config).await?;
+    }
     let messages: Vec<_> = (0..KEYS)
-        .map(|number| message(&names, number, size, Base::ZERO))
+        .map(|number| message(&twins, settings.partitions, number, size, Base::ZERO))
         .collect::<anyhow::Result<_>>()?;
     let messages = Arc::new(messages);
     let body = format!(r#"{{"value": {}}}"#, value(size));
-    let mut comparison = Comparison::new("POST queued", "publish, await ack", size);
+    let mut comparison = Comparison::new(name, "publish, await ack", size);
     for _ in 0..settings.rounds {
+        if worker == Worker::Draining {
+            house.worker().process().start();
+            house.worker().until_ready().await;
+        }
         comparison
             .ours
             .push(wrk::post(house.api().client.base(), &paths(), &body, settings)?);
-        ours.purge().await?;
+        if worker == Worker::Draining {
+            house.worker().stop().await;
+        }
+        purge(&jetstream, &names, settings).await?;
         comparison
             .theirs
             .push(publish(&jetstream, &messages, settings).await?);
-        twin.purge().await?;
+        purge(&jetstream, &twins, settings).await?;
     }
-    jetstream.delete_stream("twin_persist_0").await?;
+    for partition in partitions(settings) {
+        jetstream.delete_stream(twins.stream(partition)).await?;
+    }
     Ok(comparison)
 }
 
-pub(crate) fn persist_stream(house: &House) -> String {
-    StreamNames::new(&house.config.stream.prefix).stream(Partition(0))
+/// The partitions of the house.
+pub(crate) fn partitions(settings: &Settings) -> impl Iterator<Item = Partition> {
+    (0..settings.partitions).map(Partition)
 }
 
-/// A stream like the persist stream, with nobody else on it.
-async fn twin(jetstream: &jetstream::Context, ours: &stream::Stream) -> anyhow::Result<stream::Stream> {
-    let names = StreamNames::new("twin");
-    let config = stream::Config {
-        name: names.stream(Partition(0)),
-        subjects: vec![names.subjects(Partition(0))],
-        ..ours.cached_info().config.clone()
-    };
-    Ok(jetstream.create_stream(config).await?)
+/// Empties the queue.
+pub(crate) async fn purge(
+    jetstream: &jetstream::Context,
+    names: &StreamNames,
+    settings: &Settings,
+) -> anyhow::Result<()> {
+    for partition in partitions(settings) {
+        jetstream
+            .get_stream(names.stream(partition))
+            .await?
+            .purge()
+            .await?;
+    }
+    Ok(())
 }
 
 /// What the API would publish for this entry.
 pub(crate) fn message(
     names: &StreamNames,
+    partitions: u16,
     number: usize,
     size: usize,
     base: Base,
@@ -88,7 +130,8 @@ pub(crate) fn message(
         instance: InstanceName::global(),
         key: format!("bench-{number}").parse()?,
     };
-    let subject = names.subject(Partition(0), id.hash());
+    let hash = id.hash();
+    let subject = names.subject(hash.partition(partitions), hash);
     let now = Timestamp::now();
     let record = Record {
         id,
@@ -114,15 +157,14 @@ pub(crate) fn message(
 async fn publish(
     jetstream: &jetstream::Context,
     messages: &Arc<Vec<Message>>,
-    settings: Settings,
+    settings: &Settings,
 ) -> anyhow::Result<Run> {
     let began = Instant::now();
+    let end = began + settings.duration();
     let tasks: Vec<_> = (0..settings.connections)
         .map(|task| {
             let (jetstream, messages) = (jetstream.clone(), messages.clone());
-            tokio::spawn(async move {
-                publish_until(&jetstream, &messages, task * 7_919, began + settings.duration()).await
-            })
+            tokio::spawn(async move { publish_until(&jetstream, &messages, task * 7_919, end).await })
         })
         .collect();
     let mut latencies = vec![];

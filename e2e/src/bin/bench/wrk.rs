@@ -37,7 +37,7 @@ struct Summary {
 }
 
 /// GETs of random paths.
-pub(crate) fn get(base: &str, paths: &[String], settings: Settings) -> anyhow::Result<Run> {
+pub(crate) fn get(base: &str, paths: &[String], settings: &Settings) -> anyhow::Result<Run> {
     run(
         base,
         paths,
@@ -50,7 +50,7 @@ pub(crate) fn get(base: &str, paths: &[String], settings: Settings) -> anyhow::R
 }
 
 /// POSTs of one JSON body to random paths.
-pub(crate) fn post(base: &str, paths: &[String], body: &str, settings: Settings) -> anyhow::Result<Run> {
+pub(crate) fn post(base: &str, paths: &[String], body: &str, settings: &Settings) -> anyhow::Result<Run> {
     let headers = r#"{["content-type"] = "application/json"}"#;
     let script = TEMPLATE.replace("METHOD", "POST").replace("HEADERS", headers);
     run(
@@ -61,7 +61,7 @@ pub(crate) fn post(base: &str, paths: &[String], body: &str, settings: Settings)
     )
 }
 
-fn run(base: &str, paths: &[String], settings: Settings, script: &str) -> anyhow::Result<Run> {
+fn run(base: &str, paths: &[String], settings: &Settings, script: &str) -> anyhow::Result<Run> {
     let directory = fresh_directory("wrk");
     let (list, file) = (directory.join("paths"), directory.join("load.lua"));
     fs::write(&list, paths.join("\n"))?;
