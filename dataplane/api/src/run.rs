@@ -4,13 +4,7 @@ use std::io;
 
 use birbnest_core::config::{Config, Secrets};
 use birbnest_service::{Health, Shutdown, probes_router, serve};
-use birbnest_stores::{
-    Connectivity,
-    fence::FenceWatch,
-    jetstream::{InvalidAddress, Log},
-    postgres::{Postgres, PostgresError},
-    redis::{Cache, CacheError},
-};
+use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
@@ -27,15 +21,9 @@ pub enum RunError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// `BIRBNEST_REDIS_URL` is no address of Redis.
-    #[error("BIRBNEST_REDIS_URL: {0}")]
-    Redis(#[from] CacheError),
-    /// `BIRBNEST_NATS_URL` is no address of NATS.
-    #[error("BIRBNEST_NATS_URL: {0}")]
-    Nats(#[from] InvalidAddress),
-    /// `BIRBNEST_POSTGRES_URL` is no address of PostgreSQL.
-    #[error("BIRBNEST_POSTGRES_URL: {0}")]
-    Postgres(#[from] PostgresError),
+    /// The address of a backend cannot be used.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
 }
 
 /// Serves until the shutdown begins, then ends the requests in progress.
@@ -48,20 +36,18 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
         Ok(listener) => listener,
         Err(source) => return Err(RunError::Listen { address, source }),
     };
-    let postgres = Postgres::connect(&secrets.postgres_url, "birbnest-api", &config.postgres)?;
-    let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
-    let cache = Cache::start(
-        &secrets.redis_url,
-        &config.redis,
-        &config.cache,
-        fences.generations(),
-    )?;
+    let Backends {
+        postgres,
+        fences,
+        cache,
+    } = Backends::start(&config, &secrets, "birbnest-api")?;
     let log = Log::start(
         &secrets.nats_url,
         &config.stream,
         postgres.clone(),
         fences.clone(),
-    )?;
+    )
+    .map_err(BackendError::from)?;
 
     let health = Health::new("birbnest-api", shutdown.clone());
     health

@@ -9,11 +9,11 @@ use birbnest_core::{
 };
 use birbnest_service::{Health, Shutdown, probes_router, serve};
 use birbnest_stores::{
-    Connectivity,
+    BackendError, Backends, Connectivity,
     fence::FenceWatch,
-    jetstream::{InvalidAddress, addresses, connect},
-    postgres::{Postgres, PostgresError},
-    redis::{Cache, CacheError},
+    jetstream::{addresses, connect},
+    postgres::Postgres,
+    redis::Cache,
 };
 use prometheus_client::registry::Registry;
 use tokio::{
@@ -50,15 +50,9 @@ pub enum RunError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// `BIRBNEST_REDIS_URL` is no address of Redis.
-    #[error("BIRBNEST_REDIS_URL: {0}")]
-    Redis(#[from] CacheError),
-    /// `BIRBNEST_NATS_URL` is no address of NATS.
-    #[error("BIRBNEST_NATS_URL: {0}")]
-    Nats(#[from] InvalidAddress),
-    /// `BIRBNEST_POSTGRES_URL` is no address of PostgreSQL.
-    #[error("BIRBNEST_POSTGRES_URL: {0}")]
-    Postgres(#[from] PostgresError),
+    /// The address of a backend cannot be used.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// A loop ended that should not have: a defect, and a restart is the way to go on.
     #[error("a loop of the worker ended: {0}")]
     Broken(#[from] JoinError),
@@ -92,7 +86,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, config.worker.batch.size);
     let worker = Worker::new(config, &secrets, health.clone(), shutdown.clone(), metrics)?;
-    let servers = addresses(&secrets.nats_url)?;
+    let servers = addresses(&secrets.nats_url).map_err(BackendError::from)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         "draining the persist streams"
@@ -129,14 +123,11 @@ impl Worker {
         shutdown: Shutdown,
         metrics: Metrics,
     ) -> Result<Self, RunError> {
-        let postgres = Postgres::connect(&secrets.postgres_url, "birbnest-worker", &config.postgres)?;
-        let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
-        let cache = Cache::start(
-            &secrets.redis_url,
-            &config.redis,
-            &config.cache,
-            fences.generations(),
-        )?;
+        let Backends {
+            postgres,
+            fences,
+            cache,
+        } = Backends::start(&config, secrets, "birbnest-worker")?;
         health
             .check("database")
             .follow(fences.status(), Connectivity::trouble);

@@ -34,6 +34,9 @@ async fn a_backlog_is_drained_by_more_workers_and_nothing_is_lost() {
         eprintln!("{} writes acknowledged without PostgreSQL in {:?}", ledger.acknowledged, began.elapsed());
         assert_eq!(ledger.failures, Vec::<String>::new());
         until_queue(&nest, "the queue is seen", |depth| depth >= 100_000).await;
+        let during = nest.status().await.workers.unwrap_or_default();
+        assert_eq!(during.desired, 1, "more workers cannot help: {}", during.reason);
+        assert_eq!(during.reason, "nothing is being persisted, so more workers would not help: see whether PostgreSQL and Redis answer");
 
         backends.postgres.start().await;
         let began = Instant::now();

@@ -53,7 +53,7 @@ pub(super) struct Rates {
     samples: VecDeque<Sample>,
     /// Messages that one busy worker persists per second.
     per_worker: Option<f64>,
-    /// When messages were last persisted, or there was nothing to persist.
+    /// When messages were last seen to be persisted.
     progress: Option<Instant>,
     /// When the drain went on after it had stalled.
     resumed: Option<Instant>,
@@ -66,7 +66,7 @@ impl Rates {
             // A recreated stream counts from zero.
             *self = Self::default();
         }
-        if sample.depth() == 0 || previous.is_none_or(|previous| sample.served > previous.served) {
+        if previous.is_some_and(|previous| sample.served > previous.served) {
             if !self.drains(sample.at) {
                 self.resumed = Some(sample.at);
             }
@@ -103,7 +103,8 @@ impl Rates {
         self.per_worker
     }
 
-    /// Whether something was persisted lately, or there was nothing to persist.
+    /// Whether something was persisted lately. An empty queue proves nothing: PostgreSQL may be away when the next
+    /// messages come.
     pub(super) fn drains(&self, now: Instant) -> bool {
         self.progress
             .is_some_and(|last| now.duration_since(last) <= STALLED_AFTER)

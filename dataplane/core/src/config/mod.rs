@@ -4,14 +4,20 @@
 //! side. Every field has a default, so an empty file is a valid one. Addresses and passwords are not in it: they come
 //! from the environment (see [`Secrets`]).
 
+mod bounds;
+mod defaults;
+mod file;
 mod period;
 mod secrets;
 
-use std::{fs, io, net::SocketAddr, path::Path};
+use std::net::SocketAddr;
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+use bounds::{DAY_MS, HOUR_MS, between};
+
+pub use file::ConfigError;
 pub use period::{InvalidPeriod, Period};
 pub use secrets::{MissingSecret, Secrets};
 
@@ -221,216 +227,4 @@ pub enum LogFormat {
     Json,
     /// For a person at a terminal.
     Text,
-}
-
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
-
-/// Refuses a period outside the bounds, both in milliseconds and both allowed.
-fn between(least: u64, most: u64) -> impl Fn(&Period, &()) -> garde::Result {
-    move |period, ()| {
-        if (least..=most).contains(&period.as_millis()) {
-            return Ok(());
-        }
-        let (least, most) = (Period::from_millis(least), Period::from_millis(most));
-        Err(garde::Error::new(format!(
-            "{period} is not between {least} and {most}"
-        )))
-    }
-}
-
-impl Default for CacheConfig {
-    fn default() -> Self {
-        Self {
-            default_ttl: Period::from_secs(3600),
-            negative_ttl: Period::from_secs(10),
-            max_value_bytes: 1_000_000,
-        }
-    }
-}
-
-impl Default for StreamConfig {
-    fn default() -> Self {
-        Self {
-            prefix: "cache".to_owned(),
-            partitions: 4,
-            replicas: 1,
-            max_messages: 1_000_000,
-            max_bytes: 1 << 30,
-            ack_timeout: Period::from_secs(2),
-            horizon: Period::from_secs(15),
-            janitor_interval: Period::from_secs(5),
-        }
-    }
-}
-
-impl Default for RedisConfig {
-    fn default() -> Self {
-        Self {
-            key_prefix: "birb".to_owned(),
-            command_timeout: Period::from_millis(500),
-        }
-    }
-}
-
-impl Default for PostgresConfig {
-    fn default() -> Self {
-        Self {
-            schema: "birbnest".to_owned(),
-            max_connections: 10,
-            statement_timeout: Period::from_secs(5),
-        }
-    }
-}
-
-impl Default for ApiConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
-            max_concurrent_requests: 10_000,
-            request_timeout: Period::from_secs(5),
-            shutdown_grace: Period::from_secs(20),
-        }
-    }
-}
-
-impl Default for WorkerConfig {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
-            batch: BatchConfig::default(),
-            concurrency: 2,
-            retry: RetryConfig::default(),
-            shutdown_grace: Period::from_secs(20),
-        }
-    }
-}
-
-impl Default for BatchConfig {
-    fn default() -> Self {
-        Self {
-            size: 500,
-            wait: Period::from_millis(50),
-            adaptive: true,
-        }
-    }
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            max_attempts: 3,
-            backoff: Period::from_millis(200),
-        }
-    }
-}
-
-/// Why a configuration file cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {path}: {source}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// The file is no YAML of this shape; the message names field and line.
-    #[error("the configuration file {path} is not valid:\n{message}")]
-    Malformed {
-        /// The file.
-        path: String,
-        /// Field, line and what was expected.
-        message: String,
-    },
-    /// A field has a value out of bounds; one line a field.
-    #[error("the configuration file {path} is not valid:\n{report}")]
-    OutOfBounds {
-        /// The file.
-        path: String,
-        /// One line a field: its path and the bound.
-        report: garde::Report,
-    },
-}
-
-impl Config {
-    /// Reads and checks a configuration file.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is no YAML of this shape, or has a value out of bounds.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let name = path.display().to_string();
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(source) => return Err(ConfigError::Unreadable { path: name, source }),
-        };
-        Self::parse(&text, &name)
-    }
-
-    fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
-        let path = path.to_owned();
-        // A file of comments alone is no YAML mapping, and means "all defaults".
-        let parsed = serde_yaml::from_str::<Option<Self>>(text).map(Option::unwrap_or_default);
-        let config = match parsed {
-            Ok(config) => config,
-            Err(error) => {
-                return Err(ConfigError::Malformed {
-                    path,
-                    message: error.to_string(),
-                });
-            }
-        };
-        match config.validate() {
-            Ok(()) => Ok(config),
-            Err(report) => Err(ConfigError::OutOfBounds { path, report }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_file_means_the_defaults() {
-        assert_eq!(Config::parse("", "f").unwrap(), Config::default());
-        assert_eq!(Config::parse("# nothing yet\n", "f").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn what_is_written_is_read_back() {
-        let mut config = Config::default();
-        config.worker.batch.size = 250;
-        config.cache.default_ttl = Period::from_secs(90);
-        let text = serde_yaml::to_string(&config).unwrap();
-        assert_eq!(Config::parse(&text, "f").unwrap(), config);
-    }
-
-    #[test]
-    fn a_value_out_of_bounds_names_its_field() {
-        let error = Config::parse("worker: {batch: {size: 0}}", "f")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("worker.batch.size"), "{error}");
-        let error = Config::parse("stream: {horizon: 5ms}", "f")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("stream.horizon") && error.contains("1s"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn an_unknown_field_or_a_wrong_type_names_itself() {
-        let error = Config::parse("worker:\n  batsh: {}", "f")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("batsh"), "{error}");
-        let error = Config::parse("worker:\n  batch:\n    size: many", "f")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("size") || error.contains("many"), "{error}");
-    }
 }
