@@ -110,6 +110,7 @@ impl From<AppendError> for Problem {
             AppendError::Refused(_) => {
                 Self::unavailable("the queue refused the write, nothing was written").cause(&error)
             }
+            AppendError::Conflict => Self::unavailable("another write of the key came first, nothing was written").cause(&error),
             AppendError::OutcomeUnknown(_) => outcome_unknown().cause(&error),
             AppendError::Unencodable(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL_ERROR")
                 .detail("the entry could not be encoded")

@@ -1,0 +1,125 @@
+//! One connection's view of a partition: what is decided by a read is appended over the same connection, which ends when
+//! the epoch does.
+
+use std::sync::Arc;
+
+use async_nats::jetstream::{
+    message::{PublishMessage, StreamMessage},
+    stream::{DirectGetErrorKind, LastRawMessageErrorKind},
+};
+use birbnest_core::{BASE_HEADER, Entry, KeyHash, Partition, Record, StreamNames, Version};
+
+use super::{
+    error::{AppendError, ReadError, refused},
+    session::{Gate, Session},
+    stored::{entry_of_stored, version_of},
+};
+
+/// What must be the last message of the key for an append to be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it is.
+    Anything,
+    /// The one with this sequence; 0: the stream holds none.
+    LastSequence(u64),
+}
+
+/// The last message of a key that the stream still holds.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Its sequence, also of a ghost; 0 when there is none.
+    pub sequence: u64,
+    /// What it says.
+    pub entry: Option<Entry>,
+}
+
+/// A partition over one connection.
+pub struct Turn {
+    session: Arc<Session>,
+    gate: Arc<Gate>,
+    names: Arc<StreamNames>,
+    partition: Partition,
+}
+
+impl Turn {
+    pub(super) fn new(
+        session: Arc<Session>,
+        gate: Arc<Gate>,
+        names: Arc<StreamNames>,
+        partition: Partition,
+    ) -> Self {
+        Self {
+            session,
+            gate,
+            names,
+            partition,
+        }
+    }
+
+    /// Appends a record and waits for JetStream's acknowledgement. When this returns a version, the write is queued
+    /// for good and nothing older can win against it.
+    ///
+    /// # Errors
+    /// Says whether nothing was stored or the outcome is unknown.
+    pub async fn append(
+        &self,
+        hash: KeyHash,
+        record: &Record,
+        expected: Expected,
+    ) -> Result<Version, AppendError> {
+        let mut message = PublishMessage::build()
+            .header(BASE_HEADER, self.gate.base.get().to_string())
+            .payload(birbnest_core::encode(record)?.into());
+        if let Expected::LastSequence(sequence) = expected {
+            message = message.expected_last_subject_sequence(sequence);
+        }
+        let acked_before = self.gate.highest_acked();
+        let sent = self
+            .session
+            .context
+            .send_publish(self.names.subject(self.partition, hash), message)
+            .await
+            .map_err(|error| refused(&error))?;
+        let ack = sent.await.map_err(|error| refused(&error))?;
+        // Sequences only grow, so the stream went back: what it acknowledged before is gone.
+        if ack.sequence <= acked_before {
+            self.session.end("the stream went back to an older state");
+            return Err(AppendError::OutcomeUnknown(
+                "the stream went back to an older state".to_owned(),
+            ));
+        }
+        self.gate.note_ack(ack.sequence);
+        version_of(self.gate.base, ack.sequence).map_err(|error| AppendError::Refused(error.to_string()))
+    }
+
+    /// The last message of a key that the stream still holds, from the leader.
+    ///
+    /// # Errors
+    /// When JetStream cannot be asked or holds what this release cannot read.
+    pub async fn last(&self, hash: KeyHash) -> Result<Last, ReadError> {
+        let message = self
+            .last_message(self.names.subject(self.partition, hash))
+            .await?;
+        Ok(Last {
+            sequence: message.as_ref().map_or(0, |message| message.sequence),
+            entry: message.as_ref().map(entry_of_stored).transpose()?,
+        })
+    }
+
+    async fn last_message(&self, subject: String) -> Result<Option<StreamMessage>, ReadError> {
+        let stream = &self.gate.stream;
+        if self.gate.one_copy {
+            return match stream.direct_get_last_for_subject(subject).await {
+                Ok(message) => Ok(Some(message)),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+                Err(error) => Err(ReadError::Failed(error.to_string())),
+            };
+        }
+        // A direct get may be answered by a follower that lags behind.
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(ReadError::Failed(error.to_string())),
+        }
+    }
+}
