@@ -31,6 +31,8 @@ pub struct Sample {
     pub arrived: u64,
     /// Messages that were ever persisted: the sum of the ack floors.
     pub served: u64,
+    /// Deliveries to workers, repeated ones included.
+    pub delivered: u64,
     /// Workers that were ready.
     pub ready: u32,
 }
@@ -53,10 +55,34 @@ pub(super) struct Rates {
     samples: VecDeque<Sample>,
     /// Messages that one busy worker persists per second.
     per_worker: Option<f64>,
-    /// When messages were last seen to be persisted.
-    progress: Option<Instant>,
+    progress: Progress,
     /// When the drain went on after it had stalled.
     resumed: Option<Instant>,
+}
+
+/// When the queue last moved. Both must: the ack floor alone also rises when messages that wait in a worker's hands are
+/// overwritten, and deliveries alone when they are repeated.
+#[derive(Debug, Default)]
+struct Progress {
+    acknowledged: Option<Instant>,
+    delivered: Option<Instant>,
+}
+
+impl Progress {
+    fn observe(&mut self, previous: &Sample, sample: &Sample) {
+        if sample.served > previous.served {
+            self.acknowledged = Some(sample.at);
+        }
+        if sample.delivered > previous.delivered {
+            self.delivered = Some(sample.at);
+        }
+    }
+
+    fn is_recent(&self, now: Instant) -> bool {
+        let recent =
+            |last: Option<Instant>| last.is_some_and(|last| now.duration_since(last) <= STALLED_AFTER);
+        recent(self.acknowledged) && recent(self.delivered)
+    }
 }
 
 impl Rates {
@@ -66,11 +92,12 @@ impl Rates {
             // A recreated stream counts from zero.
             *self = Self::default();
         }
-        if previous.is_some_and(|previous| sample.served > previous.served) {
-            if !self.drains(sample.at) {
+        if let Some(previous) = previous {
+            let drained_before = self.drains(sample.at);
+            self.progress.observe(&previous, &sample);
+            if !drained_before && self.drains(sample.at) {
                 self.resumed = Some(sample.at);
             }
-            self.progress = Some(sample.at);
         }
         self.samples.push_back(sample);
         while self
@@ -86,7 +113,7 @@ impl Rates {
     /// No sample for a while: what comes next is not measured against what was before.
     pub(super) fn forget_samples(&mut self) {
         self.samples.clear();
-        self.progress = None;
+        self.progress = Progress::default();
     }
 
     /// Messages that arrived per second.
@@ -106,8 +133,7 @@ impl Rates {
     /// Whether something was persisted lately. An empty queue proves nothing: PostgreSQL may be away when the next
     /// messages come.
     pub(super) fn drains(&self, now: Instant) -> bool {
-        self.progress
-            .is_some_and(|last| now.duration_since(last) <= STALLED_AFTER)
+        self.progress.is_recent(now)
     }
 
     /// Whether deliveries are repeated more and more: workers die or PostgreSQL refuses.
@@ -179,6 +205,7 @@ mod tests {
             redelivered: 0,
             arrived,
             served,
+            delivered: served,
             ready: 2,
         }
     }

@@ -252,6 +252,7 @@ fn sample(figures: &[Figures], ready: u32) -> Sample {
         redelivered: sum(|partition| partition.redelivered),
         arrived: sum(|partition| partition.last_sequence),
         served: sum(|partition| partition.ack_floor),
+        delivered: sum(|partition| partition.delivered),
         ready,
     }
 }
@@ -293,6 +294,7 @@ mod tests {
             ack_pending: 2,
             redelivered: 1,
             ack_floor,
+            delivered: ack_floor + 2,
             last_sequence: ack_floor + pending + 2,
             oldest_age_seconds: None,
             drifted: false,

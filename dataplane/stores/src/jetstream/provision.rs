@@ -56,6 +56,8 @@ pub struct Figures {
     pub redelivered: u64,
     /// Highest sequence below which everything is acknowledged.
     pub ack_floor: u64,
+    /// Deliveries to workers so far, repeated ones included.
+    pub delivered: u64,
     /// Sequence of the last message that the stream took.
     pub last_sequence: u64,
     /// Age of the oldest message that is not acknowledged, in seconds.
@@ -102,6 +104,7 @@ pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>
             ack_pending: consumer.num_ack_pending as u64,
             redelivered: consumer.num_redelivered as u64,
             ack_floor: consumer.ack_floor.stream_sequence,
+            delivered: consumer.delivered.consumer_sequence,
             last_sequence: stream.state.last_sequence,
             oldest_age_seconds: oldest_age(js, &name, &consumer).await?,
             drifted: !(stream_fits && consumer_fits),

@@ -21,6 +21,7 @@ struct World {
     depth: u64,
     arrived: u64,
     served: u64,
+    overwritten: u64,
     ready: u32,
     speed: u64,
     database: u64,
@@ -37,6 +38,7 @@ impl World {
             depth: 0,
             arrived: 0,
             served: 0,
+            overwritten: 0,
             ready: 1,
             speed: 500,
             database: u64::MAX,
@@ -70,7 +72,8 @@ impl World {
             unacked: 0,
             redelivered: 0,
             arrived: self.arrived,
-            served: self.served,
+            served: self.served + self.overwritten,
+            delivered: self.served,
             ready: self.ready,
         }
     }
@@ -117,6 +120,18 @@ fn a_backlog_scales_up_drains_and_scales_down_after_stabilisation() {
         "{waiting:?}"
     );
     assert_eq!(world.seconds(125, 0).desired, 1);
+}
+
+#[test]
+fn overwritten_messages_are_not_taken_for_persisted_ones() {
+    let mut world = World::new(RULE);
+    world.speed = 0;
+    world.seconds(10, 0);
+    for _ in 0..30 {
+        // Of what a worker holds, some is overwritten: the ack floor rises, and nothing is delivered.
+        world.overwritten += 500;
+        assert_eq!(world.second(20_000).reason, Reason::NotDraining);
+    }
 }
 
 #[test]
