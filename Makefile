@@ -1,6 +1,6 @@
 # Every handle calls a script of e2e/ or cargo; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint crds images local local-down local-clean bench
+.PHONY: help up down test lint crds images local local-down local-clean bench model
 
 help: ## lists the handles
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,3 +37,7 @@ local-clean: ## ends make local and forgets its data
 bench: ## side by side with redis-benchmark, a JetStream ack and COPY; a table, and JSON below target/
 	@e2e/scripts/prerequisites rust servers bench && e2e/scripts/build
 	@e2e/scripts/bench
+
+model: ## explores the protocol state by state, and without each of its rules (two minutes, 2 GB)
+	@e2e/scripts/prerequisites rust && e2e/scripts/build
+	@e2e/scripts/model

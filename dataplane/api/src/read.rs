@@ -350,6 +350,18 @@ mod tests {
     }
 
     #[test]
+    fn what_wins_is_what_the_model_says() {
+        let there = |version: u8| (version > 0).then(|| value(version.into()));
+        for queued in 0..4_u8 {
+            for (stored, mark) in (0..4_u8).flat_map(|stored| (0..4_u8).map(move |mark| (stored, mark))) {
+                let modelled = birbnest_model::one_epoch::newest(queued, stored, mark);
+                let real = newest_version(there(queued), there(stored), u64::from(mark));
+                assert_eq!(real.unwrap_or(0), u64::from(modelled), "{queued} {stored} {mark}");
+            }
+        }
+    }
+
+    #[test]
     fn an_overwrite_keeps_the_creation_and_a_new_beginning_does_not() {
         let now = Timestamp::from_micros(100);
         let kept = newest(Some(value(5)), Some(value(3)), Version::ZERO, now).unwrap();

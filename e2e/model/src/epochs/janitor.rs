@@ -1,0 +1,50 @@
+//! The purge.
+
+use super::{
+    Rule, Steps,
+    state::{Observation, State, Stored},
+};
+
+impl Steps<'_> {
+    pub(super) fn purge(&mut self, now: &State) {
+        let bound = self.keeps(Rule::JanitorBoundToEpoch);
+        let known = !bound || now.fenced == now.incarnation;
+        if let Some(observation) = now.observation {
+            self.after_the_horizon(now, observation);
+        } else if now.floor > now.purged && known {
+            let (floor, incarnation, epoch) = (now.floor, now.incarnation, now.epoch);
+            let observation = Some(Observation {
+                floor,
+                incarnation,
+                epoch,
+            });
+            self.push(
+                "janitor: observes the floor",
+                0,
+                floor,
+                State { observation, ..*now },
+            );
+        }
+        let leftover = now.message.exists() && now.message.sequence <= now.purged;
+        if now.incarnation > 0 && known && leftover {
+            let message = Stored::default();
+            self.push("janitor: purges again", 0, now.purged, State { message, ..*now });
+        }
+    }
+
+    fn after_the_horizon(&mut self, now: &State, observation: Observation) {
+        let mut next = State {
+            observation: None,
+            ..*now
+        };
+        let same = observation.incarnation == now.incarnation && observation.epoch == now.epoch;
+        if self.keeps(Rule::JanitorBoundToEpoch) && !same {
+            return self.push("janitor: the stream is another one", 0, 0, next);
+        }
+        next.purged = observation.floor.min(now.last);
+        if next.message.sequence <= next.purged {
+            next.message = Stored::default();
+        }
+        self.push("janitor: purges", 0, next.purged, next);
+    }
+}

@@ -1,0 +1,143 @@
+//! One key over several epochs: a stream's store is replaced by an older copy, and the fence notices. Two pods write,
+//! one worker drains, one janitor purges. A version is eight times the epoch plus the sequence.
+
+mod janitor;
+mod pod;
+mod state;
+mod worker;
+
+use crate::explore::{Label, Model};
+
+pub use state::State;
+
+/// A rule of the fence that can be left out, to see what breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// The fence names the stream's incarnation. Without: a sequence that went back tells of a restore.
+    FenceNamesIncarnation,
+    /// A raise makes the consumer anew.
+    RaiseRenewsConsumer,
+    /// A raise forgets the purge sequence.
+    RaiseForgetsPurge,
+    /// The janitor's observation is bound to incarnation and epoch, and both are compared again before the purge.
+    JanitorBoundToEpoch,
+    /// Connections break when the store is replaced.
+    RestoreBreaksConnections,
+}
+
+/// One question to the model.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Writes of each pod.
+    pub writes: [u8; 2],
+    /// How often the store is replaced.
+    pub restores: u8,
+    /// The rules that are left out.
+    pub without: &'static [Rule],
+}
+
+/// Sequences and epochs stay below these.
+const SEQUENCES: u8 = 7;
+const EPOCHS: u8 = 16;
+
+struct Steps<'a> {
+    setting: &'a Setting,
+    found: Vec<(Label, State)>,
+}
+
+impl Steps<'_> {
+    fn push(&mut self, action: &'static str, who: usize, version: u8, mut next: State) {
+        next.judge();
+        self.found.push((Label { action, who, version }, next));
+    }
+
+    fn keeps(&self, rule: Rule) -> bool {
+        !self.setting.without.contains(&rule)
+    }
+
+    /// A new epoch for the stream as it is.
+    fn raise(&self, next: &mut State) {
+        next.epoch += 1;
+        next.fenced = next.incarnation;
+        if self.keeps(Rule::RaiseRenewsConsumer) {
+            next.floor = 0;
+        }
+        if self.keeps(Rule::RaiseForgetsPurge) {
+            next.purged = 0;
+        }
+    }
+
+    /// The store becomes an older copy of itself, or empty.
+    fn restore(&mut self, now: &State) {
+        if now.left == 0 {
+            return;
+        }
+        if now.copy.is_none() && now.last > 0 {
+            let mut next = *now;
+            next.copy = Some((now.last, now.message));
+            self.push("the store is copied", 0, now.last, next);
+        }
+        let mut next = *now;
+        next.left -= 1;
+        next.incarnation += 1;
+        (next.last, next.message) = now.copy.unwrap_or_default();
+        next.forgive();
+        if let Some(first) = next.message.sequence.checked_sub(1) {
+            // What is left is delivered again.
+            next.floor = next.floor.min(first);
+        }
+        if self.keeps(Rule::RestoreBreaksConnections) {
+            for pod in &mut next.pods {
+                pod.break_connection();
+            }
+            next.worker = state::Worker::default();
+        }
+        self.push("the store is replaced by its copy", 0, next.last, next);
+    }
+}
+
+impl Model for Setting {
+    type State = State;
+
+    fn start(&self) -> State {
+        State::start(self)
+    }
+
+    fn steps(&self, state: &State) -> Vec<(Label, State)> {
+        let mut steps = Steps {
+            setting: self,
+            found: vec![],
+        };
+        if state.last < SEQUENCES && state.epoch < EPOCHS {
+            for pod in 0..state.pods.len() {
+                steps.pod(state, pod);
+            }
+            steps.drain(state);
+            steps.purge(state);
+            steps.restore(state);
+        }
+        steps.found
+    }
+
+    fn broken(&self, state: &State) -> Option<&'static str> {
+        state.broken.map(state::Broken::name)
+    }
+
+    fn show(&self, state: &State) -> String {
+        let State {
+            last,
+            message,
+            floor,
+            incarnation,
+            row,
+            epoch,
+            purged,
+            told,
+            ..
+        } = state;
+        format!(
+            "stream: last {last}, {message:?}, floor {floor}, incarnation {incarnation}; row {row:?}; \
+             epoch {epoch}, purged {purged}; acknowledged {told:?}"
+        )
+    }
+}

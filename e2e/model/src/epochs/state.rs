@@ -1,0 +1,199 @@
+//! A state of the system over several epochs, and what must be true of it.
+
+use super::Setting;
+
+/// A write as it is stored somewhere; number 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Stored {
+    pub(super) version: u8,
+    pub(super) sequence: u8,
+    pub(super) number: u8,
+}
+
+impl Stored {
+    pub(super) fn exists(self) -> bool {
+        self.number != 0
+    }
+
+    fn has_the_version_but_not_the_value_of(self, other: Self) -> bool {
+        other.exists() && self.version == other.version && self.number != other.number
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum At {
+    #[default]
+    Idle,
+    Publish,
+    Applied,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Pod {
+    /// Whether its connection has passed the fence.
+    pub(super) connected: bool,
+    pub(super) epoch: u8,
+    /// The highest sequence it was acknowledged.
+    pub(super) seen: u8,
+    pub(super) at: At,
+    /// The highest version acknowledged to anybody when the write began.
+    pub(super) low: u8,
+    pub(super) write: Stored,
+    /// Writes that are left.
+    pub(super) writes: u8,
+}
+
+impl Pod {
+    /// The client is told that the outcome is unknown, or that nothing was written.
+    pub(super) fn give_up(&mut self) {
+        (self.at, self.write, self.low) = (At::Idle, Stored::default(), 0);
+    }
+
+    pub(super) fn break_connection(&mut self) {
+        self.connected = false;
+        self.give_up();
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Drain {
+    #[default]
+    Idle,
+    Upsert,
+    Acknowledge,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Worker {
+    pub(super) at: Drain,
+    pub(super) message: Stored,
+}
+
+/// What the janitor has observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Observation {
+    pub(super) floor: u8,
+    pub(super) incarnation: u8,
+    pub(super) epoch: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Broken {
+    Lost,
+    NeverDelivered,
+    Order,
+    TwoValues,
+}
+
+impl Broken {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "an acknowledged write is lost",
+            Self::NeverDelivered => "an acknowledged write is never delivered",
+            Self::Order => "a later write has a lower version",
+            Self::TwoValues => "one version has two values",
+        }
+    }
+}
+
+/// A state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub(super) last: u8,
+    /// The key's message.
+    pub(super) message: Stored,
+    pub(super) floor: u8,
+    pub(super) incarnation: u8,
+    /// The older copy of the store: last sequence and message.
+    pub(super) copy: Option<(u8, Stored)>,
+    pub(super) row: Stored,
+    /// The highest version that was ever in PostgreSQL.
+    pub(super) highest: u8,
+    pub(super) epoch: u8,
+    /// The incarnation that the fence names.
+    pub(super) fenced: u8,
+    pub(super) purged: u8,
+    pub(super) pods: [Pod; 2],
+    pub(super) numbers: u8,
+    pub(super) worker: Worker,
+    pub(super) observation: Option<Observation>,
+    /// Restores that are left.
+    pub(super) left: u8,
+    pub(super) told: Stored,
+    /// Acknowledged, and gone with the store: nobody could have kept it, but its version is taken.
+    pub(super) gone: Stored,
+    pub(super) broken: Option<Broken>,
+}
+
+impl State {
+    pub(super) fn start(setting: &Setting) -> Self {
+        let pod = |writes| Pod {
+            connected: true,
+            writes,
+            ..Pod::default()
+        };
+        let nothing = Stored::default();
+        Self {
+            last: 0,
+            message: nothing,
+            floor: 0,
+            incarnation: 0,
+            copy: None,
+            row: nothing,
+            highest: 0,
+            epoch: 0,
+            fenced: 0,
+            purged: 0,
+            pods: setting.writes.map(pod),
+            numbers: 0,
+            worker: Worker::default(),
+            observation: None,
+            left: setting.restores,
+            told: nothing,
+            gone: nothing,
+            broken: None,
+        }
+    }
+
+    /// What only the replaced store held cannot be asked for any more.
+    pub(super) fn forgive(&mut self) {
+        if self.told.version > self.row.version && self.message.version < self.told.version {
+            self.gone = self.told;
+            self.told = if self.row.version > self.message.version {
+                self.row
+            } else {
+                self.message
+            };
+        }
+    }
+
+    /// What must hold of every state.
+    pub(super) fn judge(&mut self) {
+        if self.broken.is_none() {
+            self.broken = self.violation();
+        }
+    }
+
+    fn violation(&self) -> Option<Broken> {
+        let Self {
+            told,
+            gone,
+            message,
+            row,
+            ..
+        } = *self;
+        if told.exists() && row.version < told.version {
+            if !message.exists() || message.version < told.version {
+                return Some(Broken::Lost);
+            }
+            if message.sequence <= self.floor {
+                return Some(Broken::NeverDelivered);
+            }
+        }
+        let two = [told, gone].into_iter().any(|known| {
+            row.has_the_version_but_not_the_value_of(known)
+                || message.has_the_version_but_not_the_value_of(known)
+        });
+        two.then_some(Broken::TwoValues)
+    }
+}

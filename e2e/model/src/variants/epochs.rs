@@ -1,0 +1,48 @@
+//! G: a stream whose store comes back older.
+
+use super::{Question, Variant, Verdict, variant};
+use crate::epochs::{Rule, Setting};
+
+const LOST: &str = "an acknowledged write is lost";
+
+pub(super) fn variants() -> Vec<Variant> {
+    let ask = |name, verdict, restores, without| {
+        let setting = Setting {
+            writes: [2, 1],
+            restores,
+            without,
+        };
+        variant(name, Question::Epochs(setting), verdict)
+    };
+    let breaks = |name, property, rules| ask(name, Verdict::Breaks(property), 1, rules);
+    vec![
+        ask(
+            "G1 the store is replaced by an older copy",
+            Verdict::Holds,
+            1,
+            &[],
+        ),
+        ask("G2 twice", Verdict::Holds, 2, &[]),
+        breaks(
+            "G3 a sequence that went back tells of it",
+            "one version has two values",
+            &[Rule::FenceNamesIncarnation],
+        ),
+        breaks(
+            "G4 the consumer is kept",
+            "an acknowledged write is never delivered",
+            &[Rule::RaiseRenewsConsumer],
+        ),
+        breaks("G5 the purge sequence is kept", LOST, &[Rule::RaiseForgetsPurge]),
+        breaks(
+            "G6 the janitor is not bound to the epoch",
+            LOST,
+            &[Rule::JanitorBoundToEpoch],
+        ),
+        breaks(
+            "G7 connections survive the restore",
+            LOST,
+            &[Rule::RestoreBreaksConnections],
+        ),
+    ]
+}
