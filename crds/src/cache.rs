@@ -1,4 +1,7 @@
-use birbnest_core::config::{CacheConfig, Period};
+use birbnest_core::{
+    Durability, WriteMode,
+    config::{CacheConfig, Period},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,12 @@ pub struct CacheSpec {
     /// max_payload raised on a NATS server of your own.
     #[schemars(range(min = 1, max = 8 << 20))]
     pub max_value_bytes: i32,
+    /// What a write waits for. Behind: for the durability that it asks for, PostgreSQL follows behind. Through: for
+    /// PostgreSQL, whatever it asks for.
+    pub write_mode: WriteMode,
+    /// How safe a write is when it is acknowledged, unless the request says otherwise (Prefer: durability=...).
+    /// queued: in the persist stream. persisted: committed by PostgreSQL.
+    pub durability: Durability,
 }
 
 impl Default for CacheSpec {
@@ -28,6 +37,8 @@ impl Default for CacheSpec {
             default_ttl: config.default_ttl,
             negative_ttl: config.negative_ttl,
             max_value_bytes: 1_000_000,
+            write_mode: config.write_mode,
+            durability: config.durability,
         }
     }
 }

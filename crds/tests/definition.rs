@@ -15,6 +15,8 @@ const SHARED: &[(&str, &str)] = &[
     ("/cache/defaultTtl", "/cache/defaultTtl"),
     ("/cache/negativeTtl", "/cache/negativeTtl"),
     ("/cache/maxValueBytes", "/cache/maxValueBytes"),
+    ("/cache/writeMode", "/cache/writeMode"),
+    ("/cache/durability", "/cache/durability"),
     ("/nats/stream/partitions", "/stream/partitions"),
     ("/nats/stream/replicas", "/stream/replicas"),
     ("/nats/stream/maxMessages", "/stream/maxMessages"),

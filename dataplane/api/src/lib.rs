@@ -1,18 +1,27 @@
 //! The HTTP service: routes, handlers, the write path and the read path.
 //!
 //! A request passes each room once: [`limits`] lets it in, [`routes`] finds its handler, an extractor of [`request`]
-//! parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of it.
+//! parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of it. A write that depends on
+//! what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
 
 mod app;
+mod arithmetic;
+mod change;
+mod conditions;
+mod decide;
+mod durable;
 mod flight;
 mod limits;
 mod metrics;
+mod patch;
 mod problem;
 mod read;
 mod request;
 mod response;
 mod routes;
 mod run;
+mod sources;
+mod terms;
 mod write;
 
 pub use run::{RunError, run};

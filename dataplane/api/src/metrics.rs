@@ -26,6 +26,7 @@ enum Verb {
     Get,
     Post,
     Put,
+    Patch,
     Delete,
     Other,
 }
@@ -133,6 +134,7 @@ impl From<&Method> for Verb {
             Method::GET => Self::Get,
             Method::POST => Self::Post,
             Method::PUT => Self::Put,
+            Method::PATCH => Self::Patch,
             Method::DELETE => Self::Delete,
             _ => Self::Other,
         }

@@ -26,8 +26,9 @@ pub(crate) struct Problem {
     cause: Option<String>,
 }
 
+/// The JSON object of a problem.
 #[derive(Serialize)]
-struct Body<'a> {
+pub(crate) struct Body<'a> {
     error: &'a str,
     code: &'a str,
     r#type: String,
@@ -73,6 +74,27 @@ impl Problem {
         self
     }
 
+    /// Names the key of a batch that it is about.
+    pub(crate) fn about(mut self, key: &str) -> Self {
+        self.detail = format!("{key}: {}", self.detail).into();
+        self
+    }
+
+    /// What a batch says of one of its keys.
+    pub(crate) fn body(&self) -> Body<'_> {
+        Body {
+            error: &self.detail,
+            code: self.code,
+            r#type: format!(
+                "urn:birbnest:problem:{}",
+                self.code.to_ascii_lowercase().replace('_', "-")
+            ),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+        }
+    }
+
     /// The request cannot be understood or breaks a rule.
     pub(crate) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST").detail(detail)
@@ -93,20 +115,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or("Error");
-        let body = Body {
-            error: &self.detail,
-            code: self.code,
-            r#type: format!(
-                "urn:birbnest:problem:{}",
-                self.code.to_ascii_lowercase().replace('_', "-")
-            ),
-            title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
-        };
         // Strings and a number cannot fail to serialize.
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&self.body()).unwrap_or_default();
         let content_type = [(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),

@@ -3,66 +3,53 @@
 use std::collections::HashMap;
 
 use axum::{
-    body::Bytes,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use birbnest_core::{CREATED_AT_OFFSET, EntryId, Version};
+use birbnest_core::{CREATED_AT_OFFSET, Content, Durability, EntryId, Version};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    problem::{CACHE_STATUS, Problem},
-    read::{Read, Source},
+    conditions::Conditions,
+    problem::{Body, CACHE_STATUS, Problem},
+    read::Read,
+    sources::Source,
     write::Written,
 };
 
-/// Where the write is safe: `queued` in the stream.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// How safe a write is.
 const DURABILITY: HeaderName = HeaderName::from_static("birb-durability");
 
-/// An answer about one entry.
-pub(crate) struct Answer {
-    status: StatusCode,
-    version: Option<Version>,
-    /// Where the answer comes from, or where the write went.
-    provenance: (HeaderName, HeaderValue),
-    json: Option<Bytes>,
-}
+/// The version of a write, also of a delete, for `Birb-Min-Version`.
+const VERSION: HeaderName = HeaderName::from_static("birb-version");
+/// Whether a write had been made before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// The preference that was followed (RFC 7240).
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        let mut headers = HeaderMap::with_capacity(4);
-        if let Some(version) = self.version {
-            headers.insert(header::ETAG, etag(version));
-        }
-        let (name, value) = self.provenance;
-        headers.insert(name, value);
-        match self.json {
-            Some(json) => {
-                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                (self.status, headers, json).into_response()
-            }
-            None => (self.status, headers).into_response(),
-        }
+/// 200 with the entry, 304 when the client has this version, or 404.
+pub(crate) fn found(read: Read, conditions: &Conditions) -> Result<Response, Problem> {
+    let status = cache_status(read.source);
+    let Some(envelope) = read.found else {
+        conditions.admit_read(None)?;
+        return Err(Problem::not_found().cache_status(status));
+    };
+    conditions.admit_read(Some(envelope.version))?;
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(header::ETAG, etag(envelope.version));
+    headers.insert(CACHE_STATUS, status);
+    if conditions.is_known(envelope.version) {
+        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
     }
+    headers.insert(header::CONTENT_TYPE, JSON);
+    Ok((StatusCode::OK, headers, envelope.json).into_response())
 }
 
 /// Digits and quotes are always a valid header value.
 fn etag(version: Version) -> HeaderValue {
     HeaderValue::try_from(format!("\"{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
-}
-
-/// 200 with the entry, or 404.
-pub(crate) fn found(read: Read) -> Result<Answer, Problem> {
-    let Some(envelope) = read.found else {
-        return Err(Problem::not_found().cache_status(cache_status(read.source)));
-    };
-    Ok(Answer {
-        status: StatusCode::OK,
-        version: Some(envelope.version),
-        provenance: (CACHE_STATUS, cache_status(read.source)),
-        json: Some(envelope.json),
-    })
 }
 
 fn cache_status(source: Source) -> HeaderValue {
@@ -74,35 +61,49 @@ fn cache_status(source: Source) -> HeaderValue {
     })
 }
 
-/// 201 with the entry, or 202 when its copy in Redis may still be an older one.
-pub(crate) fn stored(written: &Written) -> Answer {
-    let mut json = written.entry.envelope().unwrap_or_default();
+/// 201 with the entry; 202 when it is less safe than was wanted, or when its copy in Redis may still be an older one; 200
+/// when the write had been made before; 204 when nothing is there any more.
+pub(crate) fn written(written: &Written) -> Response {
+    let headers = provenance(written);
+    let Some(mut json) = written.entry.envelope() else {
+        return (StatusCode::NO_CONTENT, headers).into_response();
+    };
     if let Some(created_at) = &written.created_at {
         let end = CREATED_AT_OFFSET + created_at.len();
         if let Some(place) = json.get_mut(CREATED_AT_OFFSET..end) {
             place.copy_from_slice(created_at.as_bytes());
         }
     }
-    Answer {
-        status: if written.cached {
-            StatusCode::CREATED
-        } else {
-            StatusCode::ACCEPTED
-        },
-        version: Some(written.entry.version),
-        provenance: (DURABILITY, HeaderValue::from_static("queued")),
-        json: Some(json.into()),
+    let entry = [
+        (header::ETAG, etag(written.entry.version)),
+        (header::CONTENT_TYPE, JSON),
+    ];
+    (status(written), headers, entry, json).into_response()
+}
+
+fn status(written: &Written) -> StatusCode {
+    match written {
+        Written { replayed: true, .. } => StatusCode::OK,
+        written if written.cached && written.durability >= written.wanted => StatusCode::CREATED,
+        _ => StatusCode::ACCEPTED,
     }
 }
 
-/// 204: the tombstone is queued, and hides the entry wherever a copy is left.
-pub(crate) fn deleted() -> Answer {
-    Answer {
-        status: StatusCode::NO_CONTENT,
-        version: None,
-        provenance: (DURABILITY, HeaderValue::from_static("queued")),
-        json: None,
+/// Which write it was, and how safe it is.
+fn provenance(written: &Written) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(6);
+    headers.insert(VERSION, HeaderValue::from(written.entry.version.get()));
+    headers.insert(DURABILITY, HeaderValue::from_static(written.durability.as_str()));
+    if written.durability == Durability::Persisted {
+        headers.insert(
+            PREFERENCE_APPLIED,
+            HeaderValue::from_static("durability=persisted"),
+        );
     }
+    if written.replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    headers
 }
 
 #[derive(Serialize)]
@@ -127,7 +128,53 @@ pub(crate) fn batch(reads: &[(EntryId, Read)]) -> Result<Response, Problem> {
         }
     }
     let body = serde_json::to_vec(&batch).map_err(|e| unreadable(&e))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    results: HashMap<&'a str, Outcome<'a>>,
+}
+
+/// What became of one write of a batch.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<'a> {
+    Written {
+        status: u16,
+        version: u64,
+        durability: Durability,
+    },
+    Failed(Body<'a>),
+}
+
+impl<'a> From<&'a Result<Written, Problem>> for Outcome<'a> {
+    fn from(result: &'a Result<Written, Problem>) -> Self {
+        match result {
+            Ok(written) => Self::Written {
+                status: match written.entry.record.content {
+                    Content::Tombstone => StatusCode::NO_CONTENT,
+                    Content::Value { .. } => status(written),
+                }
+                .as_u16(),
+                version: written.entry.version.get(),
+                durability: written.durability,
+            },
+            Err(problem) => Self::Failed(problem.body()),
+        }
+    }
+}
+
+/// 200 with the outcome of every write: some may have failed.
+pub(crate) fn results(results: &[(EntryId, Result<Written, Problem>)]) -> Result<Response, Problem> {
+    let results = results
+        .iter()
+        .map(|(id, result)| (id.key.as_str(), result.into()));
+    let body = Results {
+        results: results.collect(),
+    };
+    let body = serde_json::to_vec(&body).map_err(|e| unreadable(&e))?;
+    Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
 }
 
 fn unreadable(error: &serde_json::Error) -> Problem {

@@ -10,14 +10,13 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use birbnest_core::EntryId;
 
 use crate::{
     app::App,
     limits::{self, Limits},
     problem::Problem,
-    request::{Draft, Instance, Keys, Target},
-    response::{self, Answer},
+    request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
+    response,
 };
 
 /// Every route of the cache. The wildcard takes slashes into the key: clients send keys as a raw path.
@@ -25,9 +24,16 @@ pub(crate) fn router(app: App, limits: Limits) -> Router {
     let body_limit = app.max_body_bytes();
     Router::new()
         .route("/v1/cache/batch/get", post(get_batch))
+        .route("/v1/cache/batch/put", post(put_batch))
+        .route("/v1/cache/batch/delete", post(delete_batch))
+        .route("/v1/increment/{*key}", post(increment))
         .route(
             "/v1/cache/{*key}",
-            get(get_entry).post(put_entry).put(put_entry).delete(delete_entry),
+            get(get_entry)
+                .post(put_entry)
+                .put(put_entry)
+                .delete(delete_entry)
+                .patch(patch_entry),
         )
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
@@ -36,40 +42,57 @@ pub(crate) fn router(app: App, limits: Limits) -> Router {
         .with_state(app)
 }
 
-async fn get_entry(State(app): State<App>, Target(id): Target) -> Result<Answer, Problem> {
-    let read = app.read.get(id).await?;
-    response::found(read)
+async fn get_entry(State(app): State<App>, question: Question) -> Result<Response, Problem> {
+    let read = app.read.get(question.id, question.at_least).await?;
+    response::found(read, &question.conditions)
 }
 
-/// Stores an entry. `Draft` was parsed and bounded by its extractor.
-async fn put_entry(State(app): State<App>, draft: Draft) -> Result<Answer, Problem> {
-    let written = app.write.put(draft.into_record()).await?;
-    Ok(response::stored(&written))
+/// Stores an entry. `Put` was parsed and bounded by its extractor.
+async fn put_entry(State(app): State<App>, Put(order): Put) -> Result<Response, Problem> {
+    Ok(response::written(&app.write.write(order).await?))
 }
 
 /// Deletes an entry that exists, by a tombstone that goes the way of every write.
-async fn delete_entry(State(app): State<App>, Target(id): Target) -> Result<Answer, Problem> {
-    if !app.read.exists(&id).await? {
+async fn delete_entry(State(app): State<App>, Delete(order): Delete) -> Result<Response, Problem> {
+    // A delete with conditions looks for itself.
+    if order.terms.are_blind() && !app.read.exists(&order.id).await? {
         return Err(Problem::not_found());
     }
-    app.write.delete(id).await?;
-    Ok(response::deleted())
+    Ok(response::written(&app.write.write(order).await?))
 }
 
-async fn get_batch(
-    State(app): State<App>,
-    Instance(instance): Instance,
-    Keys(keys): Keys,
-) -> Result<Response, Problem> {
-    let ids = keys
-        .into_iter()
-        .map(|key| EntryId {
-            instance: instance.clone(),
-            key,
-        })
-        .collect();
+async fn patch_entry(State(app): State<App>, Patching(order): Patching) -> Result<Response, Problem> {
+    Ok(response::written(&app.write.write(order).await?))
+}
+
+async fn increment(State(app): State<App>, Incrementing(order): Incrementing) -> Result<Response, Problem> {
+    Ok(response::written(&app.write.write(order).await?))
+}
+
+async fn get_batch(State(app): State<App>, Keys(ids): Keys) -> Result<Response, Problem> {
     let reads = app.read.get_many(ids).await?;
     response::batch(&reads)
+}
+
+async fn put_batch(State(app): State<App>, Puts(orders): Puts) -> Result<Response, Problem> {
+    let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
+    let written = app.write.write_many(orders).await;
+    response::results(&ids.into_iter().zip(written).collect::<Vec<_>>())
+}
+
+async fn delete_batch(State(app): State<App>, Deletes(orders): Deletes) -> Result<Response, Problem> {
+    let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
+    let reads = app.read.get_many(ids).await?;
+    let (there, absent): (Vec<_>, Vec<_>) = reads
+        .into_iter()
+        .zip(orders)
+        .partition(|((_, read), _)| read.found.is_some());
+    let (ids, orders): (Vec<_>, Vec<_>) = there.into_iter().map(|((id, _), order)| (id, order)).unzip();
+    let written = app.write.write_many(orders).await;
+    let absent = absent
+        .into_iter()
+        .map(|((id, _), _)| (id, Err(Problem::not_found())));
+    response::results(&ids.into_iter().zip(written).chain(absent).collect::<Vec<_>>())
 }
 
 async fn unknown_route(request: Request) -> Problem {
@@ -81,6 +104,6 @@ async fn unknown_route(request: Request) -> Problem {
 
 async fn unknown_method(method: Method) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "INVALID_REQUEST").detail(format!(
-        "{method} is not supported here: use GET, POST, PUT or DELETE on a key"
+        "{method} is not supported here: use GET, POST, PUT, PATCH or DELETE on a key"
     ))
 }

@@ -8,7 +8,10 @@ use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-use crate::{app::App, limits::Limits, metrics::Metrics, read::ReadPath, routes::router, write::WritePath};
+use crate::{
+    app::App, decide::Decider, durable::Durable, limits::Limits, metrics::Metrics, read::ReadPath,
+    routes::router, sources::Sources, write::WritePath,
+};
 
 /// Why the service could not start. Backends that are away are no reason: it waits for them.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +64,17 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let partitions = config.stream.partitions;
+    let sources = Sources::new(log.clone(), postgres.clone(), fences.clone());
+    let request_timeout = config.api.request_timeout.get();
+    // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
+    let decider = Decider::new(
+        sources.clone(),
+        request_timeout.min(config.stream.horizon.get() / 2),
+    );
+    let durable = Durable::start(&postgres, fences, partitions, request_timeout);
     let app = App {
-        write: WritePath::new(log.clone(), cache.clone(), partitions),
-        read: ReadPath::new(cache, log, postgres, fences, metrics.clone(), partitions),
+        write: WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache),
+        read: ReadPath::new(cache, sources, metrics.clone(), partitions),
         max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
     };
     let limits = Limits::new(&config.api, metrics);

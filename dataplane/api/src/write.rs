@@ -1,16 +1,33 @@
-//! The write path: the log first, then the copy.
+//! The write path: the log first, then the copy, and for whoever waits for it the database.
 //!
 //! The stream is the truth. A crash before the acknowledgement leaves a write that its client knows nothing of; a crash
 //! after it leaves an older copy in Redis until the worker has persisted the write and removed that copy.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
-use birbnest_core::{Content, Entry, EntryId, Record, Timestamp};
+use birbnest_core::{Durability, Entry, EntryId, KeyHash, Partition, WriteMode, config::CacheConfig};
 use birbnest_stores::{
     jetstream::{AppendError, Log},
     redis::Cache,
 };
+use futures::future::join_all;
 
-use crate::problem::Problem;
+use crate::{
+    change::{Change, tombstone},
+    decide::{Decided, Decider},
+    durable::Durable,
+    problem::Problem,
+    terms::Terms,
+};
+
+/// What a client wants done, and on what terms.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) id: EntryId,
+    pub(crate) change: Change,
+    pub(crate) terms: Terms,
+}
 
 /// What a write came to.
 #[derive(Debug)]
@@ -18,82 +35,126 @@ pub(crate) struct Written {
     pub(crate) entry: Entry,
     /// When the key came to have an entry, taken over from the copy that this one replaced.
     pub(crate) created_at: Option<String>,
-    /// False when Redis could not be told: the write is queued all the same.
+    /// False when Redis could not be told: the write is as safe all the same.
     pub(crate) cached: bool,
+    /// How safe it is by now.
+    pub(crate) durability: Durability,
+    /// How safe it was meant to be.
+    pub(crate) wanted: Durability,
+    /// Whether it had been made before, under the same `Idempotency-Key`; the entry is what is there now.
+    pub(crate) replayed: bool,
 }
 
-/// Writes entries and tombstones, cheap to clone.
+/// Makes writes, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct WritePath {
     log: Log,
     cache: Cache,
+    decider: Arc<Decider>,
+    durable: Durable,
     partitions: u16,
+    mode: WriteMode,
+    default: Durability,
 }
 
 impl WritePath {
-    pub(crate) fn new(log: Log, cache: Cache, partitions: u16) -> Self {
+    pub(crate) fn new(
+        log: Log,
+        cache: Cache,
+        decider: Decider,
+        durable: Durable,
+        partitions: u16,
+        config: &CacheConfig,
+    ) -> Self {
         Self {
             log,
             cache,
+            decider: Arc::new(decider),
+            durable,
             partitions,
+            mode: config.write_mode,
+            default: config.durability,
         }
     }
 
-    /// Stores an entry.
-    pub(crate) async fn put(&self, record: Record) -> Result<Written, Problem> {
-        self.write(record).await
-    }
-
-    /// Stores a tombstone.
-    pub(crate) async fn delete(&self, id: EntryId) -> Result<Written, Problem> {
-        let now = Timestamp::now();
-        let tombstone = Record {
-            id,
-            content: Content::Tombstone,
-            created_at: now,
-            updated_at: now,
-            expires_at: None,
-            operation_ids: Vec::new(),
-        };
-        self.write(tombstone).await
+    /// Several at once: they share round trips, and each has an outcome of its own.
+    pub(crate) async fn write_many(&self, orders: Vec<Order>) -> Vec<Result<Written, Problem>> {
+        join_all(orders.into_iter().map(|order| self.write(order))).await
     }
 
     /// Detached: a client that hangs up must not cut the write in two.
-    async fn write(&self, record: Record) -> Result<Written, Problem> {
+    pub(crate) async fn write(&self, order: Order) -> Result<Written, Problem> {
         let path = self.clone();
-        match tokio::spawn(async move { path.append_and_copy(record).await }).await {
+        match tokio::spawn(async move { path.carry_out(order).await }).await {
             Ok(written) => written,
             Err(panicked) => Err(outcome_unknown().cause(&panicked)),
         }
     }
 
-    async fn append_and_copy(self, record: Record) -> Result<Written, Problem> {
-        let hash = record.id.hash();
+    async fn carry_out(&self, order: Order) -> Result<Written, Problem> {
+        let hash = order.id.hash();
         let partition = hash.partition(self.partitions);
-        let version = self.log.append(partition, hash, &record).await?;
-        let entry = Entry { version, record };
-        // The promise is made: a cold Redis turns 201 into 202, never into an error.
-        match self.cache.write(partition, &entry).await {
-            Ok(created_at) => Ok(Written {
+        let wanted = self.wanted(order.terms.durability);
+        let decided = if order.change.is_blind() && order.terms.are_blind() {
+            let entry = self.append(order, hash, partition).await?;
+            Decided {
                 entry,
-                created_at,
-                cached: true,
-            }),
-            Err(error) => {
-                tracing::debug!(%error, "a write was queued and not copied to redis");
-                Ok(Written {
-                    entry,
-                    created_at: None,
-                    cached: false,
-                })
+                replayed: false,
             }
+        } else {
+            let Order { id, change, terms } = order;
+            self.decider
+                .carry_out(id, hash, partition, change, &terms)
+                .await?
+        };
+        Ok(self.settle(partition, decided, wanted).await)
+    }
+
+    fn wanted(&self, asked: Option<Durability>) -> Durability {
+        match self.mode {
+            WriteMode::Behind => asked.unwrap_or(self.default),
+            WriteMode::Through => Durability::Persisted,
+        }
+    }
+
+    /// Whatever is there.
+    async fn append(&self, order: Order, hash: KeyHash, partition: Partition) -> Result<Entry, Problem> {
+        let record = match order.change {
+            Change::Put(draft) => draft.into_record(order.id, None),
+            _ => tombstone(order.id),
+        };
+        let version = self.log.append(partition, hash, &record).await?;
+        Ok(Entry { version, record })
+    }
+
+    /// The promise is made: a cold Redis or an absent database turns 201 into 202, never into an error.
+    async fn settle(&self, partition: Partition, decided: Decided, wanted: Durability) -> Written {
+        let Decided { entry, replayed } = decided;
+        let (copied, persisted) = tokio::join!(self.cache.write(partition, &entry), async {
+            wanted == Durability::Persisted && self.durable.persist(partition, entry.clone()).await
+        });
+        if let Err(error) = &copied {
+            tracing::debug!(%error, "a write was queued and not copied to redis");
+        }
+        Written {
+            cached: copied.is_ok(),
+            created_at: copied.unwrap_or_default(),
+            durability: if persisted {
+                Durability::Persisted
+            } else {
+                Durability::Queued
+            },
+            wanted,
+            replayed,
+            entry,
         }
     }
 }
 
 fn outcome_unknown() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT").retry_after(1).detail(
-        "the outcome of this write is unknown: it may have been stored; read the key to find out, or write again",
+        "the outcome of this write is unknown: it may have been stored; read the key to find out. A write that carries an \
+         Idempotency-Key can be sent again and is never made twice",
     )
 }
 

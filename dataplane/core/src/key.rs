@@ -144,6 +144,12 @@ impl KeyHash {
         let index = self.0 % u128::from(partitions.max(1));
         Partition(u16::try_from(index).unwrap_or_default())
     }
+
+    /// One of so many places (at least 1), independent of the partition.
+    pub fn place(self, places: usize) -> usize {
+        let upper = usize::try_from(self.0 >> 64).unwrap_or_default();
+        upper % places.max(1)
+    }
 }
 
 impl fmt::Display for KeyHash {

@@ -2,6 +2,7 @@
 //! configuration file. Nothing here does I/O.
 
 pub mod config;
+mod durability;
 mod key;
 mod message;
 mod record;
@@ -9,6 +10,7 @@ mod stream;
 mod timestamp;
 mod version;
 
+pub use durability::{Durability, WriteMode};
 pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, Partition};
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
 pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};

@@ -1,6 +1,10 @@
 //! What clients of the HTTP API rely on.
 
 mod bad_input;
+mod changes;
+mod conditions;
+mod durability;
+mod retries;
 
 use birbnest_core::config::Period;
 use birbnest_e2e::{

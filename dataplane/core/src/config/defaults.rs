@@ -6,6 +6,7 @@ use super::{
     ApiConfig, BatchConfig, CacheConfig, Period, PostgresConfig, RedisConfig, RetryConfig, StreamConfig,
     WorkerConfig,
 };
+use crate::{Durability, WriteMode};
 
 impl Default for CacheConfig {
     fn default() -> Self {
@@ -13,6 +14,8 @@ impl Default for CacheConfig {
             default_ttl: Period::from_secs(3600),
             negative_ttl: Period::from_secs(10),
             max_value_bytes: 1_000_000,
+            write_mode: WriteMode::default(),
+            durability: Durability::default(),
         }
     }
 }

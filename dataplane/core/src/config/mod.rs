@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+use crate::{Durability, WriteMode};
 use bounds::{DAY_MS, HOUR_MS, between};
 
 pub use file::ConfigError;
@@ -62,6 +63,12 @@ pub struct CacheConfig {
     /// so more than that needs `max_payload` raised there).
     #[garde(range(min = 1, max = 8 << 20))]
     pub max_value_bytes: u32,
+    /// What a write waits for.
+    #[garde(skip)]
+    pub write_mode: WriteMode,
+    /// How safe a write is when it is acknowledged, unless the request asks for something else.
+    #[garde(skip)]
+    pub durability: Durability,
 }
 
 /// The persist streams: the log that holds each acknowledged write until PostgreSQL has it.

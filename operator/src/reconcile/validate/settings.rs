@@ -40,6 +40,8 @@ fn cache(spec: &CacheSpec) -> Result<CacheConfig, Invalid> {
         default_ttl: spec.default_ttl,
         negative_ttl: spec.negative_ttl,
         max_value_bytes: whole("cache.maxValueBytes", spec.max_value_bytes)?,
+        write_mode: spec.write_mode,
+        durability: spec.durability,
     })
 }
 

@@ -1,0 +1,161 @@
+//! Writes that wait for PostgreSQL.
+//!
+//! They are in the stream already, and a worker will persist them in its own time. Whoever waits has them written here and
+//! now, by the very statement that workers use: guarded by version and mark, so it does not matter who comes first, and
+//! what the worker does later changes nothing. Writes that wait at the same time share a transaction.
+
+use std::{cmp::Reverse, time::Duration};
+
+use birbnest_core::{Entry, Partition, Version};
+use birbnest_stores::{fence::FenceWatch, postgres::Postgres};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// Writes in one transaction.
+const MAX_BATCH: usize = 500;
+/// Writes that may wait per partition; more are answered as queued, which they are.
+const MAX_WAITING: usize = 10_000;
+
+/// Has entries written to PostgreSQL, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Durable {
+    partitions: Box<[mpsc::Sender<Waiting>]>,
+    fences: FenceWatch,
+    patience: Duration,
+}
+
+/// An entry, and whoever waits for it.
+struct Waiting {
+    entry: Entry,
+    tell: oneshot::Sender<bool>,
+}
+
+impl Durable {
+    /// Starts a writer per partition; nobody waits longer than `patience`.
+    pub(crate) fn start(
+        postgres: &Postgres,
+        fences: FenceWatch,
+        partitions: u16,
+        patience: Duration,
+    ) -> Self {
+        let writer = |partition| {
+            let (sender, inbox) = mpsc::channel(MAX_WAITING);
+            tokio::spawn(write_all(postgres.clone(), partition, inbox));
+            sender
+        };
+        Self {
+            partitions: (0..partitions).map(Partition).map(writer).collect(),
+            fences,
+            patience,
+        }
+    }
+
+    /// Whether PostgreSQL has this entry or a newer one of its key by now.
+    pub(crate) async fn persist(&self, partition: Partition, entry: Entry) -> bool {
+        let away = !self.fences.status().borrow().is_connected();
+        let (tell, told) = oneshot::channel();
+        let sent = self
+            .partitions
+            .get(usize::from(partition.0))
+            .is_some_and(|sender| !away && sender.try_send(Waiting { entry, tell }).is_ok());
+        sent && matches!(timeout(self.patience, told).await, Ok(Ok(true)))
+    }
+}
+
+async fn write_all(postgres: Postgres, partition: Partition, mut inbox: mpsc::Receiver<Waiting>) {
+    let mut waiting = Vec::with_capacity(MAX_BATCH);
+    while inbox.recv_many(&mut waiting, MAX_BATCH).await > 0 {
+        waiting.retain(|one| !one.tell.is_closed());
+        write(&postgres, partition, &mut waiting).await;
+    }
+}
+
+/// All in one transaction; one by one if a row among them is rejected.
+async fn write(postgres: &Postgres, partition: Partition, waiting: &mut Vec<Waiting>) {
+    let (entries, tells) = newest(waiting.drain(..));
+    let written = postgres.upsert(partition, &entries).await;
+    let rejected = matches!(&written, Err(error) if error.is_rejection());
+    if let Err(error) = &written {
+        tracing::debug!(%error, %partition, "writes that waited for postgresql stay queued");
+    }
+    for (entry, tell) in entries.iter().zip(tells) {
+        let persisted = if rejected && entries.len() > 1 {
+            postgres
+                .upsert(partition, std::slice::from_ref(entry))
+                .await
+                .is_ok()
+        } else {
+            written.is_ok()
+        };
+        for one in tell {
+            // Who does not wait any more does not need to know.
+            let _gone = one.send(persisted);
+        }
+    }
+}
+
+/// Of each key the newest entry, and all who wait for it or for one that it replaced.
+fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<oneshot::Sender<bool>>>) {
+    let mut waiting: Vec<_> = waiting.collect();
+    waiting.sort_by(|a, b| {
+        let order = |one: &Waiting| Reverse::<Version>(one.entry.version);
+        a.entry
+            .record
+            .id
+            .cmp(&b.entry.record.id)
+            .then_with(|| order(a).cmp(&order(b)))
+    });
+    let (mut entries, mut tells): (Vec<Entry>, Vec<Vec<_>>) = (Vec::new(), Vec::new());
+    for Waiting { entry, tell } in waiting {
+        match tells.last_mut() {
+            Some(last)
+                if entries
+                    .last()
+                    .is_some_and(|newest| newest.record.id == entry.record.id) =>
+            {
+                last.push(tell)
+            }
+            _ => {
+                entries.push(entry);
+                tells.push(vec![tell]);
+            }
+        }
+    }
+    (entries, tells)
+}
+
+#[cfg(test)]
+mod tests {
+    use birbnest_core::InstanceName;
+
+    use super::*;
+    use crate::change::tombstone;
+
+    fn waiting(key: &str, version: u64) -> Waiting {
+        let id = birbnest_core::EntryId {
+            instance: InstanceName::global(),
+            key: key.parse().unwrap(),
+        };
+        Waiting {
+            entry: Entry {
+                version: Version::new(version).unwrap(),
+                record: tombstone(id),
+            },
+            tell: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn a_key_is_written_once_and_everybody_who_waits_for_it_is_told() {
+        let all = [waiting("b", 3), waiting("a", 1), waiting("b", 7), waiting("b", 5)];
+        let (entries, tells) = newest(all.into_iter());
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.record.id.key.as_str(), entry.version.get()))
+            .collect();
+        assert_eq!(seen, [("a", 1), ("b", 7)]);
+        assert_eq!(tells.iter().map(Vec::len).collect::<Vec<_>>(), [1, 3]);
+    }
+}
