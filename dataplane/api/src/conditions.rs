@@ -19,8 +19,16 @@ pub(crate) struct Conditions {
 enum Tags {
     /// `*`: whatever is there.
     Any,
-    /// One of these. A tag that is no version matches nothing.
-    OneOf(Vec<Option<Version>>),
+    /// One of these.
+    OneOf(Vec<Tag>),
+}
+
+/// An entity tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag {
+    Version(Version),
+    /// Of somebody else's making: it matches nothing.
+    Foreign,
 }
 
 impl Conditions {
@@ -76,7 +84,7 @@ impl Tags {
         match (self, current) {
             (_, None) => false,
             (Self::Any, Some(_)) => true,
-            (Self::OneOf(tags), current) => tags.contains(&current),
+            (Self::OneOf(tags), Some(current)) => tags.contains(&Tag::Version(current)),
         }
     }
 }
@@ -98,7 +106,7 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem>
             return Ok(Some(Tags::Any));
         }
         for tag in text.split(',') {
-            found.push(version_of(tag.trim()).ok_or_else(|| invalid(name))?);
+            found.push(parse_tag(tag.trim()).ok_or_else(|| invalid(name))?);
         }
     }
     if found.len() > MAX_TAGS {
@@ -107,12 +115,12 @@ fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem>
     Ok(headers.contains_key(name).then_some(Tags::OneOf(found)))
 }
 
-/// `"17"` as a version, `Some(None)` for a tag of somebody else's making. A cache on the way may have weakened a tag
-/// (`W/"17"`); versions name bytes, so it is as good.
-fn version_of(tag: &str) -> Option<Option<Version>> {
-    let opaque = tag.strip_prefix("W/").unwrap_or(tag);
+/// A cache on the way may have weakened a tag (`W/"17"`); versions name bytes, so it is as good.
+fn parse_tag(text: &str) -> Option<Tag> {
+    let opaque = text.strip_prefix("W/").unwrap_or(text);
     let inner = opaque.strip_prefix('"')?.strip_suffix('"')?;
-    Some(inner.parse().ok().and_then(|number| Version::new(number).ok()))
+    let version = inner.parse().ok().and_then(|number| Version::new(number).ok());
+    Some(version.map_or(Tag::Foreign, Tag::Version))
 }
 
 fn invalid(name: &HeaderName) -> Problem {

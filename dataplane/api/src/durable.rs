@@ -115,7 +115,7 @@ fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<onesho
                     .last()
                     .is_some_and(|newest| newest.record.id == entry.record.id) =>
             {
-                last.push(tell)
+                last.push(tell);
             }
             _ => {
                 entries.push(entry);

@@ -99,7 +99,7 @@ impl FromRequest<App> for Puts {
         let orders = entries.into_iter().map(|(key, entry)| {
             let draft = parse_draft(entry.get().as_bytes(), app.max_value_bytes)
                 .map_err(|problem| problem.about(&key))?;
-            order(id(&instance, &key)?, Change::Put(draft), &terms)
+            Ok(order(id(&instance, &key)?, Change::Put(draft), &terms))
         });
         orders.collect::<Result<_, _>>().map(Self)
     }
@@ -115,7 +115,7 @@ impl FromRequest<App> for Deletes {
         let Keys(ids) = Keys::from_request(request, app).await?;
         refuse_twins(ids.iter().map(|id| id.key.as_str()))?;
         let orders = ids.into_iter().map(|id| order(id, Change::Delete, &terms));
-        orders.collect::<Result<_, _>>().map(Self)
+        Ok(Self(orders.collect()))
     }
 }
 
@@ -130,12 +130,12 @@ async fn terms(parts: &mut axum::http::request::Parts, app: &App) -> Result<Term
     ))
 }
 
-fn order(id: EntryId, change: Change, terms: &Terms) -> Result<Order, Problem> {
-    Ok(Order {
+fn order(id: EntryId, change: Change, terms: &Terms) -> Order {
+    Order {
         id,
         change,
         terms: terms.clone(),
-    })
+    }
 }
 
 fn id(instance: &InstanceName, key: &str) -> Result<EntryId, Problem> {
