@@ -11,6 +11,7 @@ mod drain;
 mod janitor;
 mod metrics;
 mod persist;
+mod pull;
 mod receipt;
 mod refresh;
 mod ripening;

@@ -5,14 +5,20 @@ use std::time::Duration;
 use async_nats::{
     Client,
     connection::State,
-    jetstream::{Message, consumer::PullConsumer, context::ContextBuilder, message::Acker},
+    jetstream::{
+        Message,
+        consumer::PullConsumer,
+        context::{Context, ContextBuilder},
+        message::Acker,
+    },
 };
 use birbnest_core::{CONSUMER, Entry};
 use birbnest_stores::jetstream::entry_of;
-use futures::StreamExt;
-use tokio::time::timeout;
 
-use crate::receipt::{Link, Receipt};
+use crate::{
+    pull::Request,
+    receipt::{Link, Receipt},
+};
 
 /// How long a request for the first message waits at the server. Not longer, because it is not interrupted by the
 /// shutdown: a message that comes to nobody is delivered again only after `ack_wait`.
@@ -44,7 +50,7 @@ pub(crate) enum SourceError {
 /// The consumer of one persist stream.
 pub(crate) struct Source {
     client: Client,
-    consumer: PullConsumer,
+    context: Context,
     stream: String,
 }
 
@@ -77,11 +83,11 @@ impl Source {
     /// Finds the consumer.
     pub(crate) async fn open(client: &Client, stream: &str) -> Result<Self, SourceError> {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
-        let found = context.get_consumer_from_stream(CONSUMER, stream).await;
+        let found: Result<PullConsumer, _> = context.get_consumer_from_stream(CONSUMER, stream).await;
         match found {
-            Ok(consumer) => Ok(Self {
+            Ok(_) => Ok(Self {
                 client: client.clone(),
-                consumer,
+                context,
                 stream: stream.to_owned(),
             }),
             Err(_) if client.connection_state() != State::Connected => Err(SourceError::NotConnected),
@@ -130,20 +136,19 @@ impl Source {
             return Ok(());
         }
         let before = pulled.len();
-        let request = self
-            .consumer
-            .batch()
-            .max_messages(messages)
-            .max_bytes(MOST_BYTES)
-            .expires(wait);
-        let mut answers = request.messages().await.map_err(|error| self.failed(&error))?;
+        let request = Request {
+            batch: messages,
+            max_bytes: MOST_BYTES,
+            expires: wait,
+        };
+        let sent = request.send(&self.client, &self.stream, MARGIN).await;
+        let mut pull = sent.map_err(|error| self.failed(&error))?;
         loop {
-            match timeout(wait + MARGIN, answers.next()).await {
-                Ok(Some(Ok(message))) => pulled.take(message, link),
-                // The server ends a request that has become too large in bytes, or whose consumer moved, by an error.
-                Ok(Some(Err(error))) if pulled.len() == before => return Err(self.failed(&error)),
-                Ok(Some(Err(_)) | None) => break,
-                Err(_) => return Err(self.failed(&"no answer")),
+            match pull.next().await {
+                Ok(Some(message)) => pulled.take(message, &self.context, link),
+                // A consumer that moved, or that was made anew, ends a request by an error.
+                Err(error) if pulled.len() == before => return Err(self.failed(&error)),
+                Ok(None) | Err(_) => break,
             }
         }
         if pulled.len() == before && self.client.connection_state() != State::Connected {
@@ -165,7 +170,9 @@ impl Source {
 }
 
 impl Pulled {
-    fn take(&mut self, message: Message, link: &Link) {
+    fn take(&mut self, message: async_nats::Message, context: &Context, link: &Link) {
+        let context = context.clone();
+        let message = Message { message, context };
         let (sequence, delivered, waiting) = match message.info() {
             Ok(info) => (
                 info.stream_sequence,

@@ -26,8 +26,10 @@ use crate::{
 pub struct House {
     /// Its Redis.
     pub redis: RedisServer,
-    /// Its NATS.
+    /// Its NATS, or the first of its cluster.
     pub nats: NatsServer,
+    /// The other members of the cluster.
+    pub nats_peers: Vec<NatsServer>,
     /// Its PostgreSQL.
     pub postgres: PostgresServer,
     /// Its API processes.
@@ -140,7 +142,8 @@ impl Drop for House {
         if std::thread::panicking() {
             let servers = [self.redis.process(), self.nats.process(), self.postgres.process()];
             let members = self.apis.iter().chain(&self.workers).map(Member::process);
-            for process in members.chain(servers) {
+            let peers = self.nats_peers.iter().map(NatsServer::process);
+            for process in members.chain(servers).chain(peers) {
                 process.print_log();
             }
         }

@@ -55,6 +55,13 @@ impl Plan {
         Self { nats, ..self }
     }
 
+    /// With a cluster of three NATS servers, which keep every message three times.
+    #[must_use]
+    pub fn nats_cluster(mut self) -> Self {
+        self.config.stream.replicas = 3;
+        self
+    }
+
     /// With a PostgreSQL that waits for the disk or not.
     #[must_use]
     pub fn postgres(self, postgres: Disk) -> Self {
@@ -78,11 +85,12 @@ impl Plan {
 
     async fn start(self) -> House {
         let directory = fresh_directory("house");
-        let (redis, nats) = tokio::join!(RedisServer::start_new(), NatsServer::start_new(self.nats));
+        let (redis, mut nats) = tokio::join!(RedisServer::start_new(), self.nats_servers());
         let postgres = PostgresServer::start_new(self.postgres).await;
+        let nats_urls = nats.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
         let addresses = [
             ("BIRBNEST_REDIS_URL".to_owned(), redis.url()),
-            ("BIRBNEST_NATS_URL".to_owned(), nats.url()),
+            ("BIRBNEST_NATS_URL".to_owned(), nats_urls),
             ("BIRBNEST_POSTGRES_URL".to_owned(), postgres.url()),
         ];
         migrate(&self.config, &addresses, &directory).await;
@@ -95,7 +103,8 @@ impl Plan {
         let table = Table::new(&postgres.url(), &self.config.postgres.schema);
         let house = House {
             redis,
-            nats,
+            nats: nats.remove(0),
+            nats_peers: nats,
             postgres,
             apis,
             workers,
@@ -109,6 +118,13 @@ impl Plan {
             member.until_ready().await;
         }
         house
+    }
+
+    async fn nats_servers(&self) -> Vec<NatsServer> {
+        match self.config.stream.replicas {
+            1 => vec![NatsServer::start_new(self.nats).await],
+            _ => NatsServer::start_cluster().await,
+        }
     }
 
     fn api(&self, number: usize, addresses: &[(String, String)], directory: &Path) -> Member {

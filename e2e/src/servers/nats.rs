@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream;
+use futures::future::join_all;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -41,16 +42,53 @@ impl NatsServer {
     /// When it does not come up.
     pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
         let address = SocketAddrV4::new(host, free_port());
-        let directory = fresh_directory("nats");
-        let process = Process::new("nats", recipe(address, &directory, disk), &directory);
-        let server = Self { process, address };
+        let server = Self::new(address, disk, "");
         server.start().await;
         server
+    }
+
+    /// Three on loopback that keep streams together; returns when they have a leader.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub async fn start_cluster() -> Vec<Self> {
+        let routes: Vec<_> = (0..3)
+            .map(|_| SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()))
+            .collect();
+        let list = routes
+            .iter()
+            .map(|route| format!("\"nats://{route}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let member = |route: &SocketAddrV4| {
+            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port());
+            let cluster = format!("cluster {{ name: e2e, listen: \"{route}\", routes: [{list}] }}\n");
+            Self::new(address, Disk::Trusted, &cluster)
+        };
+        let members: Vec<_> = routes.iter().map(member).collect();
+        // None of them answers before there are two.
+        for member in &members {
+            member.process.start();
+        }
+        join_all(members.iter().map(Self::until_ready)).await;
+        members
+    }
+
+    fn new(address: SocketAddrV4, disk: Disk, cluster: &str) -> Self {
+        let directory = fresh_directory("nats");
+        let settings = settings(address, &directory, disk) + cluster;
+        let process = Process::new("nats", recipe(&settings, &directory), &directory);
+        Self { process, address }
     }
 
     /// Its address.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// What it calls itself among the members of its cluster.
+    pub fn name(&self) -> String {
+        format!("e2e_{}", self.address.port())
     }
 
     /// A stream prefix that nobody else on this server has.
@@ -64,6 +102,10 @@ impl NatsServer {
     /// When it does not come up.
     pub async fn start(&self) {
         self.process.start();
+        self.until_ready().await;
+    }
+
+    async fn until_ready(&self) {
         eventually("JetStream answers", || async {
             self.process.assert_running();
             let client = self.connect().await.map_err(|error| error.to_string())?;
@@ -110,9 +152,9 @@ impl NatsServer {
     }
 }
 
-fn recipe(address: SocketAddrV4, directory: &Path, disk: Disk) -> Recipe {
+fn recipe(settings: &str, directory: &Path) -> Recipe {
     let configuration = directory.join("nats.conf");
-    if let Err(error) = fs::write(&configuration, settings(address, directory, disk)) {
+    if let Err(error) = fs::write(&configuration, settings) {
         panic!("cannot write {}: {error}", configuration.display());
     }
     let program = program("nats-server", "BIRBNEST_NATS_SERVER", &[]);

@@ -1,0 +1,150 @@
+//! Three NATS servers that keep every message three times: any one of them may die.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::time::{Duration, Instant};
+
+use birbnest_core::{Partition, StreamNames};
+use birbnest_e2e::{
+    house::House,
+    load::Load,
+    servers::NatsServer,
+    wait::{eventually, seen},
+};
+use serde_json::json;
+
+/// The members of the house's cluster.
+fn members(house: &House) -> Vec<&NatsServer> {
+    std::iter::once(&house.nats).chain(&house.nats_peers).collect()
+}
+
+/// The member that leads the stream of a partition.
+async fn leader(house: &House, partition: u16) -> Result<&NatsServer, String> {
+    let name = StreamNames::new(&house.config.stream.prefix).stream(Partition(partition));
+    for member in members(house) {
+        let Ok(client) = member.connect().await else {
+            continue;
+        };
+        let stream = async_nats::jetstream::new(client).get_stream(&name).await;
+        let Ok(stream) = stream else { continue };
+        let cluster = stream.cached_info().cluster.as_ref().ok_or("no cluster")?;
+        let leader = cluster.leader.as_deref().ok_or("no leader")?;
+        let found = members(house).into_iter().find(|member| member.name() == leader);
+        return found.ok_or_else(|| format!("{leader} is no member"));
+    }
+    Err("nobody answers".to_owned())
+}
+
+async fn until_led(house: &House, partition: u16) -> &NatsServer {
+    eventually("the stream has a leader", || leader(house, partition)).await
+}
+
+async fn until_writable(house: &House) -> Duration {
+    let began = Instant::now();
+    for number in 0..8 {
+        // Keys of every partition.
+        let key = format!("probe-{number}");
+        eventually("writes are acknowledged again", || async {
+            seen(house.api().client.put(&key, json!(1)).await, |answer| {
+                answer.status == 201
+            })
+        })
+        .await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them() {
+    let house = House::plan().apis(2).nats_cluster().open().await;
+    let load = Load::start(&house.clients(), 4, 200, Duration::ZERO);
+    for partition in 0..3 {
+        load.until_more(300).await;
+        let leader = until_led(&house, partition).await;
+        leader.kill9();
+        let away = until_writable(&house).await;
+        eprintln!("the leader of partition {partition} was killed, writes went on after {away:?}");
+        load.until_more(100).await;
+        leader.start().await;
+        until_led(&house, partition).await;
+    }
+    let ledger = load.stop().await;
+    assert!(
+        ledger.acknowledged > 1_000,
+        "{} acknowledged",
+        ledger.acknowledged
+    );
+    house.until_kept(&ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
+    let house = House::plan().nats_cluster().open().await;
+    house.worker().stop().await;
+    let written = house.put("robin", json!(1)).await.expect(201);
+    for member in &house.nats_peers {
+        member.kill9();
+    }
+    house.put("robin", json!(2)).await.expect(503);
+    // Only the queue had it. PostgreSQL says what it knows, and a reader who asks for the write is told to wait.
+    let read = house.get("robin").await.expect(404);
+    assert!(
+        read.header("cache-status").contains("queue-unreachable"),
+        "{read:?}"
+    );
+    let request = house.api().client.about(reqwest::Method::GET, "robin");
+    let version = written.version().to_string();
+    request
+        .header("birb-min-version", &version)
+        .send()
+        .await
+        .expect(503);
+    for member in &house.nats_peers {
+        member.process().start();
+    }
+    until_writable(&house).await;
+    assert!(house.get("robin").await.expect(200).version() >= written.version());
+    house.worker().start().await;
+    house
+        .until_row("robin", |row| row.version.cast_unsigned() >= written.version())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditional_writes_are_exact_while_the_leader_changes() {
+    let house = House::plan().apis(2).nats_cluster().open().await;
+    let clients = house.clients();
+    let increments = (0..8_usize).map(|client| {
+        let clients = &clients;
+        async move {
+            for number in 0..60 {
+                let name = format!("{client}-{number}");
+                eventually("an increment is acknowledged", || async {
+                    let request = clients[(client + number) % 2]
+                        .request(reqwest::Method::POST, "/v1/increment/counter")
+                        .header("idempotency-key", &name);
+                    seen(request.send().await, |answer| answer.status.is_success())
+                })
+                .await;
+            }
+        }
+    });
+    let fault = async {
+        let key: birbnest_core::EntryId = birbnest_core::EntryId {
+            instance: birbnest_core::InstanceName::global(),
+            key: "counter".parse().unwrap(),
+        };
+        let partition = key.hash().partition(house.config.stream.partitions);
+        let leader = until_led(&house, partition.0).await;
+        eventually("some increments are made", || async {
+            let read = house.get("counter").await;
+            seen(read.status == 200 && read.value().as_u64() > Some(50), |made| {
+                *made
+            })
+        })
+        .await;
+        leader.kill9();
+    };
+    tokio::join!(futures::future::join_all(increments), fault);
+    assert_eq!(house.get("counter").await.expect(200).value(), json!(480));
+}
