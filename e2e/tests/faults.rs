@@ -310,3 +310,47 @@ async fn a_row_that_postgresql_rejects_does_not_stop_the_others() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the_worker_comes() {
+    let house = House::plan().apis(2).open().await;
+    let old = house.put("robin", json!(1)).await.expect(201);
+    house.until_purged().await;
+    eventually("the old copy is in Redis", || async {
+        let read = house.get("robin").await.expect(200);
+        seen(read.header("cache-status").to_owned(), |status| {
+            status.contains("hit")
+        })
+    })
+    .await;
+    house.worker().stop().await;
+    house.redis.process().freeze();
+    let write = tokio::spawn({
+        let client = house.api().client.clone();
+        async move {
+            client
+                .about(reqwest::Method::PUT, "robin")
+                .json(&json!({"value": 2}))
+                .try_send()
+                .await
+        }
+    });
+    eventually("the write is in the queue", || async {
+        seen(house.queued().await?, |queued| *queued > 0)
+    })
+    .await;
+    house.api().kill9();
+    assert!(write.await.unwrap().is_err(), "nobody was told that it was made");
+    house.redis.process().thaw();
+
+    house.worker().start().await;
+    eventually("the old copy is gone", || async {
+        let read = house.apis[1].client.get("robin").await.expect(200);
+        seen(read.value(), |value| *value == json!(2))
+    })
+    .await;
+    let row = house
+        .until_row("robin", |row| row.value.as_deref() == Some("2"))
+        .await;
+    assert!(row.version.cast_unsigned() > old.version());
+}

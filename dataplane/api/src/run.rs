@@ -65,13 +65,11 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
     let metrics = Metrics::register(&mut registry);
     let partitions = config.stream.partitions;
     let sources = Sources::new(log.clone(), postgres.clone(), fences.clone());
-    let request_timeout = config.api.request_timeout.get();
+    // A client is told what came of its write before the whole request runs out of time.
+    let patience = config.api.request_timeout.get() / 2;
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
-    let decider = Decider::new(
-        sources.clone(),
-        request_timeout.min(config.stream.horizon.get() / 2),
-    );
-    let durable = Durable::start(&postgres, fences, partitions, request_timeout);
+    let decider = Decider::new(sources.clone(), patience.min(config.stream.horizon.get() / 2));
+    let durable = Durable::start(&postgres, fences, partitions, patience);
     let app = App {
         write: WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache),
         read: ReadPath::new(cache, sources, metrics.clone(), partitions),

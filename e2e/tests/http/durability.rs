@@ -1,9 +1,12 @@
 //! How safe a write is when it is acknowledged.
 
+use std::time::Instant;
+
 use birbnest_core::{Durability, WriteMode};
 use birbnest_e2e::{client::Answer, house::House};
 use reqwest::Method;
 use serde_json::json;
+use sqlx::{Connection, Executor, PgConnection};
 
 async fn put(house: &House, key: &str, prefer: &str) -> Answer {
     let request = house
@@ -44,6 +47,26 @@ async fn a_write_that_could_only_be_queued_says_so() {
     assert_eq!(stored.header("birb-durability"), "queued");
     assert_eq!(stored.header("preference-applied"), "");
     house.postgres.start().await;
+    let row = house.until_row("robin", |_| true).await;
+    assert_eq!(row.version.cast_unsigned(), stored.version());
+}
+
+#[tokio::test]
+async fn a_postgresql_that_does_not_answer_keeps_nobody_until_the_request_times_out() {
+    let house = House::open().await;
+    let mut other = PgConnection::connect(&house.postgres.url()).await.unwrap();
+    let mut lock = other.begin().await.unwrap();
+    let fences = format!("SELECT FROM {}.fence FOR UPDATE", house.config.postgres.schema);
+    lock.execute(sqlx::AssertSqlSafe(fences)).await.unwrap();
+    let began = Instant::now();
+    let stored = put(&house, "robin", "durability=persisted").await.expect(202);
+    assert_eq!(stored.header("birb-durability"), "queued");
+    assert!(
+        began.elapsed() < house.config.api.request_timeout.get(),
+        "{:?}",
+        began.elapsed()
+    );
+    lock.rollback().await.unwrap();
     let row = house.until_row("robin", |_| true).await;
     assert_eq!(row.version.cast_unsigned(), stored.version());
 }
