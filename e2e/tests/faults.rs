@@ -6,7 +6,7 @@ use std::time::Duration;
 use birbnest_e2e::{
     house::House,
     load::{Load, fill},
-    wait::{eventually, eventually_within, seen},
+    wait::{eventually, seen},
 };
 use serde_json::json;
 
@@ -282,33 +282,6 @@ async fn a_full_stream_refuses_and_drops_nothing() {
     for key in ["fill-0", "fill-500"] {
         house.get(key).await.expect(200);
     }
-}
-
-#[tokio::test]
-async fn a_row_that_postgresql_rejects_does_not_stop_the_others() {
-    let house = House::open().await;
-    house
-        .postgres
-        .run("ALTER TABLE birbnest.cache_entries ADD CONSTRAINT story CHECK (key <> 'poison')")
-        .await;
-    let poison = house.put("poison", json!(1)).await.expect(201);
-    let ledger = fill(&house.api().client, 0..500, 16).await;
-    house.until_kept(&ledger).await;
-    assert_eq!(house.get("poison").await.expect(200).version(), poison.version());
-    // It heals by itself when the cause goes.
-    house
-        .postgres
-        .run("ALTER TABLE birbnest.cache_entries DROP CONSTRAINT story")
-        .await;
-    eventually_within(Duration::from_secs(90), "the rejected row is stored", || async {
-        let row = house
-            .table
-            .row("poison")
-            .await
-            .map_err(|error| error.to_string())?;
-        seen(row, Option::is_some)
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! What every handler is given.
 
-use crate::{read::ReadPath, write::WritePath};
+use crate::{dead_letters::Letters, read::ReadPath, replay::Replay, write::WritePath};
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
 const BODY_ALLOWANCE: usize = 64 << 10;
@@ -10,6 +10,8 @@ const BODY_ALLOWANCE: usize = 64 << 10;
 pub(crate) struct App {
     pub(crate) write: WritePath,
     pub(crate) read: ReadPath,
+    pub(crate) letters: Letters,
+    pub(crate) replay: Replay,
     pub(crate) max_value_bytes: usize,
 }
 

@@ -76,7 +76,7 @@ async fn write_all(postgres: Postgres, partition: Partition, mut inbox: mpsc::Re
 async fn write(postgres: &Postgres, partition: Partition, waiting: &mut Vec<Waiting>) {
     let (entries, tells) = newest(waiting.drain(..));
     let written = postgres.upsert(partition, &entries).await;
-    let rejected = matches!(&written, Err(error) if error.is_rejection());
+    let rejected = matches!(&written, Err(error) if error.rejection().is_some());
     if let Err(error) = &written {
         tracing::debug!(%error, %partition, "writes that waited for postgresql stay queued");
     }

@@ -2,12 +2,14 @@
 //!
 //! A request passes each room once: [`limits`] lets it in, [`routes`] finds its handler, an extractor of [`request`]
 //! parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of it. A write that depends on
-//! what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
+//! what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`]. [`dead_letters`] and
+//! [`replay`] are for administrators.
 
 mod app;
 mod arithmetic;
 mod change;
 mod conditions;
+mod dead_letters;
 mod decide;
 mod durable;
 mod flight;
@@ -16,6 +18,7 @@ mod metrics;
 mod patch;
 mod problem;
 mod read;
+mod replay;
 mod request;
 mod response;
 mod routes;

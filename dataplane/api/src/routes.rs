@@ -13,6 +13,7 @@ use axum::{
 
 use crate::{
     app::App,
+    dead_letters,
     limits::{self, Limits},
     problem::Problem,
     request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
@@ -35,6 +36,7 @@ pub(crate) fn router(app: App, limits: Limits) -> Router {
                 .delete(delete_entry)
                 .patch(patch_entry),
         )
+        .merge(dead_letters::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(body_limit))

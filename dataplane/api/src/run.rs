@@ -9,8 +9,8 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
 use crate::{
-    app::App, decide::Decider, durable::Durable, limits::Limits, metrics::Metrics, read::ReadPath,
-    routes::router, sources::Sources, write::WritePath,
+    app::App, dead_letters::Letters, decide::Decider, durable::Durable, limits::Limits, metrics::Metrics,
+    read::ReadPath, replay::Replay, routes::router, sources::Sources, write::WritePath,
 };
 
 /// Why the service could not start. Backends that are away are no reason: it waits for them.
@@ -68,10 +68,22 @@ pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result
     // A client is told what came of its write before the whole request runs out of time.
     let patience = config.api.request_timeout.get() / 2;
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
-    let decider = Decider::new(sources.clone(), patience.min(config.stream.horizon.get() / 2));
+    let deadline = patience.min(config.stream.horizon.get() / 2);
+    let decider = Decider::new(sources.clone(), deadline);
     let durable = Durable::start(&postgres, fences, partitions, patience);
+    let letters = Letters::new(log.clone(), postgres.clone());
+    let write = WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache);
     let app = App {
-        write: WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache),
+        replay: Replay {
+            letters: letters.clone(),
+            sources: sources.clone(),
+            postgres,
+            write: write.clone(),
+            deadline,
+            partitions,
+        },
+        letters,
+        write,
         read: ReadPath::new(cache, sources, metrics.clone(), partitions),
         max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
     };

@@ -127,6 +127,11 @@ impl WritePath {
         Ok(Entry { version, record })
     }
 
+    /// What was appended elsewhere, as a write that wants nothing special.
+    pub(crate) async fn settle_plain(&self, partition: Partition, decided: Decided) -> Written {
+        self.settle(partition, decided, self.wanted(None)).await
+    }
+
     /// The promise is made: a cold Redis or an absent database turns 201 into 202, never into an error.
     async fn settle(&self, partition: Partition, decided: Decided, wanted: Durability) -> Written {
         let Decided { entry, replayed } = decided;

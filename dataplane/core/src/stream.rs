@@ -35,6 +35,23 @@ impl StreamNames {
     pub fn subject(&self, partition: Partition, hash: KeyHash) -> String {
         format!("{}.persist.{partition}.{hash}", self.prefix)
     }
+
+    /// The stream of the dead letters, one for all partitions.
+    pub fn dead(&self) -> String {
+        format!("{}_dead", self.prefix)
+    }
+
+    /// Every subject of that stream, as a wildcard.
+    pub fn dead_subjects(&self) -> String {
+        format!("{}.dead.>", self.prefix)
+    }
+
+    /// The subject of the dead letters of a key, from the subject under which its writes are queued; `None` when that is
+    /// a subject of something else.
+    pub fn dead_subject(&self, subject: &str) -> Option<String> {
+        let place = subject.strip_prefix(&self.prefix)?.strip_prefix(".persist.")?;
+        Some(format!("{}.dead.{place}", self.prefix))
+    }
 }
 
 /// What tells a stream from one recreated, restored or reopened under its name: while it is the same, sequences do not
@@ -66,5 +83,18 @@ impl Incarnation {
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_keeps_its_place_under_another_subject() {
+        let names = StreamNames::new("cache");
+        let dead = names.dead_subject("cache.persist.3.05c7");
+        assert_eq!(dead.as_deref(), Some("cache.dead.3.05c7"));
+        assert_eq!(names.dead_subject("caches.persist.3.05c7"), None);
     }
 }

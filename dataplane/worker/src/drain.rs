@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_nats::Client;
 use birbnest_core::{Partition, config::WorkerConfig};
 use birbnest_service::Shutdown;
-use birbnest_stores::fence::FenceWatch;
+use birbnest_stores::{fence::FenceWatch, postgres::Rejection};
 use tokio::{sync::mpsc::Sender, time::sleep};
 
 use crate::{
     batch::{Batch, Receipts},
     metrics::Metrics,
     persist::{Abandoned, Backoff, Persister},
+    poison::{Poison, Quarantine},
     receipt::Receipt,
     refresh::Committed,
     size::BatchSize,
@@ -22,8 +23,6 @@ use crate::{
 /// Between attempts to find a consumer that is missing.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// The longest that a message which cannot be written waits for its next turn.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// One of the loops of a partition.
 pub(crate) struct Drain {
@@ -33,6 +32,7 @@ pub(crate) struct Drain {
     pub(crate) fences: FenceWatch,
     pub(crate) health: SourceHealth,
     pub(crate) persister: Persister,
+    pub(crate) poison: Quarantine,
     pub(crate) committed: Sender<Committed>,
     pub(crate) config: WorkerConfig,
     pub(crate) shutdown: Shutdown,
@@ -92,18 +92,18 @@ impl Drain {
     }
 
     async fn settle(&self, pulled: Pulled) {
-        for (receipt, reason) in pulled.unreadable {
-            self.set_aside(receipt, "unreadable", &reason).await;
-        }
+        let mut poison: Vec<Poison> = pulled.unreadable.into_iter().map(Poison::unreadable).collect();
         let batch = Batch::of(pulled.entries);
         match self.persister.persist(&batch).await {
-            Ok(rejections) => self.send_on(batch, rejections).await,
+            Ok(rejections) => poison.extend(self.send_on(batch, rejections).await),
             Err(Abandoned) => hand_back(batch).await,
         }
+        self.poison.settle(poison).await;
     }
 
-    /// What was written goes to the refresher, what was rejected back into the stream.
-    async fn send_on(&self, batch: Batch<Receipt>, rejections: Vec<Option<String>>) {
+    /// What was written goes to the refresher; what was rejected is returned.
+    async fn send_on(&self, batch: Batch<Receipt>, rejections: Vec<Option<Rejection>>) -> Vec<Poison> {
+        let mut poison = Vec::new();
         let mut committed = Committed {
             entries: Vec::with_capacity(batch.entries.len()),
             receipts: Vec::new(),
@@ -114,41 +114,19 @@ impl Drain {
                     committed.entries.push((entry.record.id, entry.version));
                     committed.receipts.extend(receipts.into_all());
                 }
-                Some(reason) => self.reject(receipts, &reason).await,
+                Some(rejection) => {
+                    // Older writes of the batch may be acceptable: they come again at once.
+                    for receipt in receipts.superseded {
+                        receipt.hand_back(None).await;
+                    }
+                    poison.push(Poison::rejected(entry, receipts.newest, rejection));
+                }
             }
         }
         if !committed.entries.is_empty() && self.committed.send(committed).await.is_err() {
             tracing::error!(partition = %self.partition, "the refresher is gone: the messages will come again");
         }
-    }
-
-    /// The newest version cannot be written. Older ones of the batch may be, so they come again first.
-    async fn reject(&self, receipts: Receipts<Receipt>, reason: &str) {
-        for receipt in receipts.superseded {
-            receipt.hand_back(None).await;
-        }
-        for receipt in receipts.newest {
-            self.set_aside(receipt, "rejected", reason).await;
-        }
-    }
-
-    /// Nothing is lost: the message stays in the stream, unacknowledged, and comes again after a growing delay. It is
-    /// logged once, when its attempts are used up.
-    async fn set_aside(&self, receipt: Receipt, kind: &'static str, reason: &str) {
-        self.metrics.set_aside(kind);
-        let attempts = receipt.delivered();
-        if attempts == u32::from(self.config.retry.max_attempts) {
-            tracing::error!(
-                partition = %self.partition,
-                subject = receipt.subject(),
-                sequence = receipt.sequence(),
-                attempts,
-                reason,
-                "a write cannot be persisted: it stays in the stream, and readers see it only as long as it does"
-            );
-        }
-        let delay = delay_after(attempts, self.config.retry.backoff.get());
-        receipt.hand_back(Some(delay)).await;
+        poison
     }
 }
 
@@ -156,23 +134,5 @@ impl Drain {
 async fn hand_back(batch: Batch<Receipt>) {
     for receipt in batch.receipts.into_iter().flat_map(Receipts::into_all) {
         receipt.hand_back(None).await;
-    }
-}
-
-/// Doubles with each attempt, counted from 1.
-fn delay_after(attempts: u32, first: Duration) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(16);
-    first.saturating_mul(1 << doublings).min(LONGEST_DELAY)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_delay_of_a_message_that_cannot_be_written_grows_up_to_half_a_minute() {
-        let delays = [1, 2, 3, 9, u32::MAX].map(|attempts| delay_after(attempts, Duration::from_millis(200)));
-        let millis: Vec<_> = delays.iter().map(Duration::as_millis).collect();
-        assert_eq!(millis, [200, 400, 800, 30_000, 30_000]);
     }
 }

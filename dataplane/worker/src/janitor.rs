@@ -16,7 +16,7 @@ use async_nats::{
 use birbnest_core::{CONSUMER, Partition, StreamNames, Version, config::StreamConfig};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
-    jetstream::incarnation,
+    jetstream::{DeadLetters, incarnation},
     postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -37,6 +37,7 @@ const SWEEP_TURNS: u32 = 10;
 pub(crate) struct Janitor {
     context: Context,
     client: Client,
+    letters: DeadLetters,
     postgres: Postgres,
     config: StreamConfig,
     ripening: BTreeMap<Partition, Ripening>,
@@ -69,6 +70,7 @@ struct Look {
 impl Janitor {
     pub(crate) fn new(
         client: Client,
+        letters: DeadLetters,
         postgres: Postgres,
         config: StreamConfig,
         heartbeat: Heartbeat,
@@ -78,6 +80,7 @@ impl Janitor {
         Self {
             context,
             client,
+            letters,
             postgres,
             config,
             ripening: BTreeMap::new(),
@@ -96,6 +99,7 @@ impl Janitor {
             leader = self.lead(leader).await;
             if leader.is_some() {
                 self.round(&shutdown).await;
+                self.count_dead_letters().await;
             } else {
                 // What was seen before says nothing after somebody else led.
                 self.ripening.clear();
@@ -137,6 +141,19 @@ impl Janitor {
             if let Err(error) = self.sweep(partition).await {
                 tracing::debug!(%partition, %error, "the sweep failed");
             }
+        }
+    }
+
+    async fn count_dead_letters(&self) {
+        let waiting = match self.letters.count().await {
+            Ok(waiting) => waiting,
+            Err(error) => return tracing::debug!(%error, "the dead letters cannot be counted"),
+        };
+        self.metrics.dead_letters_waiting(waiting);
+        if waiting == 0
+            && let Err(error) = self.postgres.forget_old_dead_letters().await
+        {
+            tracing::debug!(%error, "what was noted about dead letters stays");
         }
     }
 

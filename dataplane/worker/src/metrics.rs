@@ -26,6 +26,10 @@ struct ByCategory {
     category: &'static str,
 }
 
+/// No label: a gauge that is only there where somebody has set it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alone {}
+
 /// Why a message was set aside, as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
@@ -45,6 +49,9 @@ struct Families {
     acknowledged: Counter,
     redelivered: Counter,
     set_aside: Family<ByReason, Counter>,
+    dead_letters: Family<ByReason, Counter>,
+    dead_letters_failed: Counter,
+    dead_letters_waiting: Family<Alone, Gauge>,
     upsert_errors: Family<ByCategory, Counter>,
     generations: Counter,
     queue_depth: Family<ByPartition, Gauge>,
@@ -65,6 +72,9 @@ impl Metrics {
             acknowledged: Counter::default(),
             redelivered: Counter::default(),
             set_aside: Family::default(),
+            dead_letters: Family::default(),
+            dead_letters_failed: Counter::default(),
+            dead_letters_waiting: Family::default(),
             upsert_errors: Family::default(),
             generations: Counter::default(),
             queue_depth: Family::default(),
@@ -100,9 +110,25 @@ impl Metrics {
         self.0.acknowledged.inc_by(count(messages).into());
     }
 
-    /// A message that PostgreSQL or this release cannot take was handed back.
+    /// A message that PostgreSQL or this release cannot take was handed back, to be tried again.
     pub(crate) fn set_aside(&self, reason: &'static str) {
         self.0.set_aside.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A message became a dead letter.
+    pub(crate) fn dead_letter(&self, reason: &'static str) {
+        self.0.dead_letters.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Messages could not be moved to the dead letters.
+    pub(crate) fn dead_letters_failed(&self, messages: usize) {
+        self.0.dead_letters_failed.inc_by(count(messages).into());
+    }
+
+    /// Dead letters that wait for somebody's decision, as the janitor saw it.
+    pub(crate) fn dead_letters_waiting(&self, letters: u64) {
+        let gauge = self.0.dead_letters_waiting.get_or_create_owned(&Alone {});
+        gauge.set(i64::try_from(letters).unwrap_or(i64::MAX));
     }
 
     /// All copies in Redis were made void.
@@ -172,6 +198,21 @@ impl Families {
             "messages_set_aside",
             "Messages handed back because PostgreSQL rejects the row or nobody can read it",
             self.set_aside.clone(),
+        );
+        worker.register(
+            "dead_letters",
+            "Messages moved to the dead letters",
+            self.dead_letters.clone(),
+        );
+        worker.register(
+            "dead_letters_failed",
+            "Messages that cannot be persisted and could not be moved to the dead letters either",
+            self.dead_letters_failed.clone(),
+        );
+        worker.register(
+            "dead_letters_waiting",
+            "Dead letters; shown by the worker that leads",
+            self.dead_letters_waiting.clone(),
         );
         worker.register(
             "upsert_errors",

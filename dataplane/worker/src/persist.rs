@@ -7,7 +7,7 @@ use std::{
 
 use birbnest_core::{Entry, Partition, config::RetryConfig};
 use birbnest_service::{Heartbeat, Shutdown};
-use birbnest_stores::postgres::{Postgres, PostgresError};
+use birbnest_stores::postgres::{Postgres, Rejection};
 use tokio::time::sleep;
 
 use crate::{batch::Batch, metrics::Metrics, receipt::Receipt};
@@ -35,14 +35,14 @@ pub(crate) struct Abandoned;
 /// Why a statement was given up.
 enum GivenUp {
     /// One of its rows is to blame.
-    Rejected(PostgresError),
+    Rejected(Rejection),
     Shutdown,
 }
 
 impl Persister {
     /// Writes the batch; says for each entry why PostgreSQL rejects it, or nothing when it is written. Returns only when
     /// that is known of every entry: while PostgreSQL is away it waits, which also stops the pulling.
-    pub(crate) async fn persist(&self, batch: &Batch<Receipt>) -> Result<Vec<Option<String>>, Abandoned> {
+    pub(crate) async fn persist(&self, batch: &Batch<Receipt>) -> Result<Vec<Option<Rejection>>, Abandoned> {
         let mut rejections = vec![None; batch.entries.len()];
         let whole = 0..batch.entries.len();
         let mut todo = vec![whole];
@@ -59,7 +59,7 @@ impl Persister {
                 Err(GivenUp::Shutdown) => return Err(Abandoned),
                 Err(GivenUp::Rejected(error)) if range.len() == 1 => {
                     if let Some(rejection) = rejections.get_mut(range.start) {
-                        *rejection = Some(error.to_string());
+                        *rejection = Some(error);
                     }
                 }
                 // Until the row stands alone.
@@ -88,8 +88,8 @@ impl Persister {
                 Err(error) => error,
             };
             self.metrics.upsert_failed(error.category());
-            if error.is_rejection() {
-                return Err(GivenUp::Rejected(error));
+            if let Some(rejection) = error.rejection() {
+                return Err(GivenUp::Rejected(rejection));
             }
             if self.shutdown.has_begun() {
                 return Err(GivenUp::Shutdown);
@@ -134,8 +134,13 @@ impl Backoff {
     pub(crate) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = pause.saturating_mul(2).min(self.longest);
-        pause.mul_f64(rand::random_range(0.5..=1.0))
+        jittered(pause)
     }
+}
+
+/// Cut by up to a half at random.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
 #[cfg(test)]

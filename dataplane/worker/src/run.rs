@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use async_nats::{Client, ServerAddr};
+use async_nats::{Client, ServerAddr, jetstream::context::ContextBuilder};
 use birbnest_core::{
     Partition, StreamNames,
     config::{Config, Secrets},
@@ -11,7 +11,7 @@ use birbnest_service::{Health, Shutdown, probes_router, serve};
 use birbnest_stores::{
     BackendError, Backends, Connectivity,
     fence::FenceWatch,
-    jetstream::{addresses, connect},
+    jetstream::{DeadLetters, addresses, connect},
     postgres::Postgres,
     redis::Cache,
 };
@@ -28,6 +28,7 @@ use crate::{
     janitor::Janitor,
     metrics::Metrics,
     persist::{Backoff, Persister},
+    poison::Quarantine,
     refresh::Refresher,
     source_health::SourceHealth,
 };
@@ -162,11 +163,13 @@ impl Worker {
     /// Runs every loop; after the shutdown began they have `grace` to end.
     async fn drain(self, client: Client, grace: Duration) -> Result<(), RunError> {
         let mut loops = JoinSet::new();
+        let letters = self.dead_letters(&client);
         for partition in (0..self.config.stream.partitions).map(Partition) {
-            self.spawn_partition(partition, &client, &mut loops);
+            self.spawn_partition(partition, &client, &letters, &mut loops);
         }
         let janitor = Janitor::new(
             client.clone(),
+            letters,
             self.postgres.clone(),
             self.config.stream.clone(),
             self.health.heartbeat("janitor", LONGEST_SILENCE),
@@ -189,7 +192,20 @@ impl Worker {
         Ok(())
     }
 
-    fn spawn_partition(&self, partition: Partition, client: &Client, loops: &mut JoinSet<()>) {
+    fn dead_letters(&self, client: &Client) -> DeadLetters {
+        let context = ContextBuilder::new()
+            .timeout(self.config.stream.ack_timeout.get())
+            .build(client.clone());
+        DeadLetters::new(context, StreamNames::new(&self.config.stream.prefix).into())
+    }
+
+    fn spawn_partition(
+        &self,
+        partition: Partition,
+        client: &Client,
+        letters: &DeadLetters,
+        loops: &mut JoinSet<()>,
+    ) {
         let (committed, inbox) = mpsc::channel(HELD_BATCHES);
         let refresher = Refresher {
             partition,
@@ -199,6 +215,7 @@ impl Worker {
             metrics: self.metrics.clone(),
         };
         loops.spawn(refresher.run(inbox));
+        let names = StreamNames::new(&self.config.stream.prefix);
         for _ in 0..self.config.worker.concurrency {
             let persister = Persister {
                 partition,
@@ -208,13 +225,21 @@ impl Worker {
                 heartbeat: self.health.heartbeat("drain", LONGEST_SILENCE),
                 metrics: self.metrics.clone(),
             };
+            let poison = Quarantine {
+                partition,
+                letters: letters.clone(),
+                postgres: self.postgres.clone(),
+                retry: self.config.worker.retry.clone(),
+                metrics: self.metrics.clone(),
+            };
             let drain = Drain {
                 partition,
-                stream: StreamNames::new(&self.config.stream.prefix).stream(partition),
+                stream: names.stream(partition),
                 client: client.clone(),
                 fences: self.fences.clone(),
                 health: self.nats.clone(),
                 persister,
+                poison,
                 committed: committed.clone(),
                 config: self.config.worker.clone(),
                 shutdown: self.shutdown.clone(),

@@ -12,8 +12,9 @@ use async_nats::{
         message::Acker,
     },
 };
-use birbnest_core::{CONSUMER, Entry};
-use birbnest_stores::jetstream::entry_of;
+use birbnest_core::{CONSUMER, Entry, Version};
+use birbnest_stores::jetstream::{entry_of, version_in};
+use bytes::Bytes;
 
 use crate::{
     pull::Request,
@@ -59,10 +60,20 @@ pub(crate) struct Source {
 pub(crate) struct Pulled {
     /// Messages that can be read.
     pub(crate) entries: Vec<(Entry, Receipt)>,
-    /// Messages that cannot, and why.
-    pub(crate) unreadable: Vec<(Receipt, String)>,
+    /// Messages that cannot.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// How many more were waiting at the server behind the last one.
     pub(crate) waiting: u64,
+}
+
+/// A message that says nothing this release can read.
+pub(crate) struct Unreadable {
+    pub(crate) receipt: Receipt,
+    /// Its version, if the header that tells it can be read.
+    pub(crate) version: Option<Version>,
+    pub(crate) payload: Bytes,
+    /// What is wrong with it.
+    pub(crate) reason: String,
 }
 
 impl Pulled {
@@ -74,7 +85,7 @@ impl Pulled {
     /// How many of them had been delivered before.
     pub(crate) fn redelivered(&self) -> usize {
         let receipts = self.entries.iter().map(|(_, receipt)| receipt);
-        let all = receipts.chain(self.unreadable.iter().map(|(receipt, _)| receipt));
+        let all = receipts.chain(self.unreadable.iter().map(|message| &message.receipt));
         all.filter(|receipt| receipt.delivered() > 1).count()
     }
 }
@@ -187,7 +198,12 @@ impl Pulled {
         let receipt = Receipt::new(acker, link.clone(), message.subject, sequence, delivered);
         match entry_of(message.headers.as_ref(), sequence, &message.payload) {
             Ok(entry) => self.entries.push((entry, receipt)),
-            Err(error) => self.unreadable.push((receipt, error.to_string())),
+            Err(error) => self.unreadable.push(Unreadable {
+                receipt,
+                version: version_in(message.headers.as_ref(), sequence).ok(),
+                payload: message.payload,
+                reason: error.to_string(),
+            }),
         }
     }
 }

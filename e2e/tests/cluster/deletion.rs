@@ -25,8 +25,11 @@ async fn with_retain_children_go_and_the_data_stays() {
         let before = delete(&nest).await;
         until_gone(&nest, &before).await;
         let streams = streams(&backends.nats.jetstream().await).await;
-        let kept = [0, 1, 2, 3].map(|partition| format!("cache_{}_kept_persist_{partition}", space.name));
-        assert_eq!(streams, kept);
+        let kept = ["dead", "persist_0", "persist_1", "persist_2", "persist_3"];
+        assert_eq!(
+            streams,
+            kept.map(|name| format!("cache_{}_kept_{name}", space.name))
+        );
         let row = backends.table().row("robin").await.unwrap().unwrap();
         assert_eq!(row.version.cast_unsigned(), written.version());
 
@@ -73,7 +76,7 @@ async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
         eprintln!("while deleting: {waiting}");
         let jetstream = backends.nats.jetstream().await;
         let kept = streams(&jetstream).await.len();
-        assert_eq!(kept, 4, "nothing goes before it is drained");
+        assert_eq!(kept, 5, "nothing goes before it is drained");
 
         backends.postgres.start().await;
         until_gone(&nest, &before).await;

@@ -6,18 +6,19 @@
     reason = "a test may fail"
 )]
 
+mod dead_letters;
 mod nest;
 
 use std::collections::BTreeMap;
 
-use birbnest_core::{CONSUMER, Content, StreamNames, config::Config};
+use birbnest_core::{CONSUMER, Content, config::Config};
 use birbnest_e2e::{
     servers::{Disk, NatsServer, PostgresServer, RedisServer},
     wait::{eventually, seen},
 };
 use birbnest_migrate::Tasks;
 use birbnest_stores::postgres::Observed;
-use nest::{Nest, PARTITION, id};
+use nest::{Nest, PARTITION};
 
 #[tokio::test]
 async fn a_backlog_is_drained_coalesced_and_purged() {
@@ -61,66 +62,6 @@ async fn a_tombstone_is_swept_once_nothing_older_can_come() {
         seen((found, swept), |(found, swept)| found.is_none() && *swept >= 1.0)
     })
     .await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_row_that_postgresql_rejects_stops_nobody_and_stays_in_the_stream() {
-    let nest = Nest::open().await;
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    for i in 0..20 {
-        nest.put(&format!("before{i}"), "1").await;
-    }
-    nest.put("poison", &deep).await;
-    for i in 0..20 {
-        nest.put(&format!("after{i}"), "1").await;
-    }
-    let worker = nest.worker().await;
-    for i in 0..20 {
-        nest.until_text(&format!("before{i}"), "1").await;
-        nest.until_text(&format!("after{i}"), "1").await;
-    }
-    let info = nest.until_consumer("only the poison is left", |info| {
-        info.num_pending == 0 && info.num_ack_pending == 1
-    });
-    assert_eq!(info.await.ack_floor.stream_sequence, 20);
-    assert_eq!(nest.text("poison").await.unwrap(), None);
-    eventually("it is tried again", || async {
-        let set_aside = worker
-            .metric("birbnest_worker_messages_set_aside_total{reason=\"rejected\"}")
-            .await;
-        seen(set_aside, |count| *count >= 2.0)
-    })
-    .await;
-
-    // A good value under the same key takes its place.
-    nest.put("poison", "\"cured\"").await;
-    nest.until_text("poison", "\"cured\"").await;
-    nest.until_all_acknowledged().await;
-    worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_message_that_nobody_can_read_stops_nobody() {
-    let nest = Nest::open().await;
-    nest.put("before", "1").await;
-    let subject = StreamNames::new(&nest.config.stream.prefix).subject(PARTITION, id("strange").hash());
-    nest.jetstream
-        .publish(subject, "no json".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
-    nest.put("after", "2").await;
-    let worker = nest.worker().await;
-    nest.until_text("before", "1").await;
-    nest.until_text("after", "2").await;
-    assert!(
-        worker
-            .metric("birbnest_worker_messages_set_aside_total{reason=\"unreadable\"}")
-            .await
-            >= 1.0
-    );
     worker.stop().await;
 }
 

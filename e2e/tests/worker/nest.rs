@@ -1,9 +1,12 @@
 //! A nest without an API, and a worker in this process.
 
-use async_nats::jetstream::{self, consumer};
+use async_nats::jetstream::{
+    self,
+    consumer::{self, Consumer},
+};
 use birbnest_core::{
     CONSUMER, Content, EntryId, Partition, Record, StreamNames, Timestamp, Version,
-    config::{Config, Period, Secrets},
+    config::{Config, Period, Secrets, StreamConfig},
 };
 use birbnest_e2e::{
     servers::{NatsServer, PostgresServer, RedisServer},
@@ -37,9 +40,23 @@ pub(crate) struct Worker {
 impl Nest {
     /// On the shared servers, with a short horizon.
     pub(crate) async fn open() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    /// On the shared servers, with a changed configuration.
+    pub(crate) async fn with(config: Config) -> Self {
         let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
         let database = PostgresServer::shared().await.fresh_database().await;
-        Self::at(redis, nats, database, Config::default()).await
+        Self::at(redis, nats, database, config).await
+    }
+
+    /// Forgets what was acknowledged: what the stream still holds is delivered again.
+    pub(crate) async fn make_consumer_anew(&self) {
+        let stream = self.stream().await;
+        let settings = stream.consumer_info(CONSUMER).await.unwrap().config;
+        stream.delete_consumer(CONSUMER).await.unwrap();
+        let made: Consumer<consumer::Config> = stream.create_consumer(settings).await.unwrap();
+        assert_eq!(made.cached_info().num_ack_pending, 0);
     }
 
     pub(crate) async fn at(
@@ -52,7 +69,9 @@ impl Nest {
         config.stream.prefix = NatsServer::unique_prefix();
         config.stream.partitions = 1;
         config.redis.key_prefix.clone_from(&config.stream.prefix);
-        config.stream.horizon = Period::from_millis(1_000);
+        if config.stream.horizon == StreamConfig::default().horizon {
+            config.stream.horizon = Period::from_millis(1_000);
+        }
         config.stream.janitor_interval = Period::from_millis(100);
         let secrets = Secrets {
             redis_url: redis.url(),

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::{
     connection::{InvalidAddress, addresses},
+    dead_letters::DeadLetters,
     error::{AppendError, ReadError},
     session::{self, Session},
     turn::{Expected, Turn},
@@ -56,24 +57,38 @@ impl Log {
         self.status.clone()
     }
 
+    /// The dead letters over the current connection.
+    ///
+    /// # Errors
+    /// Says why there is no connection that has passed the fence.
+    pub fn dead_letters(&self) -> Result<DeadLetters, String> {
+        let session = self.session()?;
+        Ok(DeadLetters::new(session.context.clone(), Arc::clone(&self.names)))
+    }
+
     /// The partition over the current connection.
     ///
     /// # Errors
     /// Says why there is no connection that has passed the fence.
     pub fn turn(&self, partition: Partition) -> Result<Turn, String> {
-        let Some(session) = self.session.load_full() else {
-            let reason = match &*self.status.borrow() {
-                Connectivity::Lost(reason) => reason.clone(),
-                Connectivity::Connected => "the connection is being replaced".to_owned(),
-            };
-            return Err(reason);
-        };
+        let session = self.session()?;
         match session.gates.get(usize::from(partition.0)) {
-            Some(gate) if !session.has_ended() => {
+            Some(gate) => {
                 let gate = Arc::clone(gate);
                 Ok(Turn::new(session, gate, Arc::clone(&self.names), partition))
             }
-            _ => Err("the connection was lost".to_owned()),
+            None => Err(format!("there is no partition {partition}")),
+        }
+    }
+
+    fn session(&self) -> Result<Arc<Session>, String> {
+        match self.session.load_full() {
+            Some(session) if !session.has_ended() => Ok(session),
+            Some(_) => Err("the connection was lost".to_owned()),
+            None => Err(match &*self.status.borrow() {
+                Connectivity::Lost(reason) => reason.clone(),
+                Connectivity::Connected => "the connection is being replaced".to_owned(),
+            }),
         }
     }
 

@@ -1,6 +1,8 @@
 //! NATS JetStream: the log that holds every acknowledged write until PostgreSQL has it, and that orders them.
 
 mod connection;
+mod dead_letter;
+mod dead_letters;
 mod error;
 mod log;
 pub mod provision;
@@ -9,8 +11,10 @@ mod stored;
 mod turn;
 
 pub use connection::{InvalidAddress, addresses, connect};
+pub use dead_letter::{DeadLetter, Waiting};
+pub use dead_letters::DeadLetters;
 pub use error::{AppendError, ReadError};
 pub use log::Log;
 pub use session::incarnation;
-pub use stored::{UnreadableMessage, entry_of};
+pub use stored::{UnreadableMessage, entry_of, version_in};
 pub use turn::{Expected, Last, Turn};

@@ -1,4 +1,4 @@
-//! Creates, compares and repairs the persist streams and their consumers.
+//! Creates, compares and repairs the streams and their consumers.
 //!
 //! Whatever can be changed in place is set back; what cannot be, or belongs to somebody else, is reported and never
 //! recreated: a recreated stream has lost the writes that only it held.
@@ -19,16 +19,16 @@ use time::OffsetDateTime;
 
 pub use error::ProvisionError;
 pub use wanted::OWNER_KEY;
-use wanted::Obstacle;
+use wanted::{Obstacle, Role};
 
-/// What was found and done for one partition.
+/// What was found and done for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisioned {
     /// The stream.
     pub stream: String,
     /// What was done to the stream.
     pub stream_change: Change,
-    /// What was done to its consumer.
+    /// What was done to its consumer; nothing where it has none.
     pub consumer_change: Change,
 }
 
@@ -66,16 +66,20 @@ pub struct Figures {
     pub drifted: bool,
 }
 
-/// Creates what is missing and repairs what was changed, for every partition; safe to call at any time.
+/// Creates what is missing and repairs what was changed: the persist stream of every partition, and the stream of the dead
+/// letters. Safe to call at any time.
 ///
 /// # Errors
-/// The first partition that could not be brought into shape; the ones before it are done.
+/// The first stream that could not be brought into shape; the ones before it are done.
 pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provisioned>, ProvisionError> {
-    let mut done = Vec::with_capacity(usize::from(config.partitions));
-    for partition in (0..config.partitions).map(Partition) {
-        let stream = StreamNames::new(&config.prefix).stream(partition);
-        let stream_change = ensure_stream(js, &stream, config, partition).await?;
-        let consumer_change = ensure_consumer(js, &stream).await?;
+    let mut done = Vec::with_capacity(usize::from(config.partitions) + 1);
+    for role in Role::all(config) {
+        let stream = role.stream(config);
+        let stream_change = ensure_stream(js, &stream, config, role).await?;
+        let consumer_change = match role {
+            Role::Persist(_) => ensure_consumer(js, &stream).await?,
+            Role::Dead => Change::None,
+        };
         done.push(Provisioned {
             stream,
             stream_change,
@@ -95,8 +99,8 @@ pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>
         let name = StreamNames::new(&config.prefix).stream(partition);
         let stream = found(stream_info(js, &name).await?, &name)?;
         let consumer = found(consumer_info(js, &name).await?, &name)?;
-        let stream_fits =
-            wanted::repaired_stream(&stream.config, config, partition).as_ref() == Ok(&stream.config);
+        let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition)).as_ref()
+            == Ok(&stream.config);
         let consumer_fits = wanted::repaired_drain(&consumer.config).as_ref() == Ok(&consumer.config);
         figures.push(Figures {
             partition,
@@ -168,13 +172,13 @@ async fn oldest_age(
     ))
 }
 
-/// Deletes the streams of every partition that bear our mark; one that is gone already counts as deleted.
+/// Deletes all streams that bear our mark, dead letters included; one that is gone already counts as deleted.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
 pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), ProvisionError> {
-    for partition in (0..config.partitions).map(Partition) {
-        let stream = StreamNames::new(&config.prefix).stream(partition);
+    for role in Role::all(config) {
+        let stream = role.stream(config);
         let Ok(info) = stream_info(js, &stream).await? else {
             continue;
         };
@@ -201,12 +205,12 @@ async fn ensure_stream(
     js: &Context,
     name: &str,
     config: &StreamConfig,
-    partition: Partition,
+    role: Role,
 ) -> Result<Change, ProvisionError> {
     let existing = match stream_info(js, name).await? {
         Ok(info) => info.config,
         Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            put_stream(js, "CREATE", &wanted::stream(config, partition)).await?;
+            put_stream(js, "CREATE", &wanted::stream(config, role)).await?;
             return Ok(Change::Created);
         }
         Err(source) => {
@@ -216,7 +220,7 @@ async fn ensure_stream(
             });
         }
     };
-    let repaired = wanted::repaired_stream(&existing, config, partition)
+    let repaired = wanted::repaired_stream(&existing, config, role)
         .map_err(|obstacle| obstruct(obstacle, name, format!("stream {name}")))?;
     if repaired == existing {
         return Ok(Change::None);

@@ -28,15 +28,22 @@ pub fn entry_of(
     sequence: u64,
     payload: &[u8],
 ) -> Result<Entry, UnreadableMessage> {
+    Ok(Entry {
+        version: version_in(headers, sequence)?,
+        record: birbnest_core::decode(payload)?,
+    })
+}
+
+/// The version of a message with these headers and this sequence, whatever its payload says.
+///
+/// # Errors
+/// When the base is missing or no base.
+pub fn version_in(headers: Option<&HeaderMap>, sequence: u64) -> Result<Version, UnreadableMessage> {
     let base = headers.and_then(|headers| headers.get(BASE_HEADER));
     let base: u64 = base
         .and_then(|text| text.as_str().parse().ok())
         .ok_or(UnreadableMessage::NoBase)?;
-    let version = version_of(Base::new(base)?, sequence)?;
-    Ok(Entry {
-        version,
-        record: birbnest_core::decode(payload)?,
-    })
+    Ok(version_of(Base::new(base)?, sequence)?)
 }
 
 pub(super) fn entry_of_stored(message: &StreamMessage) -> Result<Entry, UnreadableMessage> {

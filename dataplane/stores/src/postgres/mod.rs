@@ -3,6 +3,7 @@
 //! Every statement has two limits: the server's `statement_timeout`, and a slightly longer one here for a server that
 //! has stopped answering at all.
 
+mod dead_letters;
 mod entries;
 mod error;
 mod fence;
@@ -25,7 +26,7 @@ use sqlx::{
 use tokio::time::{error::Elapsed, timeout};
 
 pub use entries::Stored;
-pub use error::PostgresError;
+pub use error::{PostgresError, Rejection};
 pub use fence::{Fence, Mode, Observed, Raised};
 pub use leader::Leader;
 pub use sweep::Swept;

@@ -22,14 +22,19 @@ impl Swept {
     }
 }
 
-/// Their version is at or below the mark: no older write of the key can arrive, since all those are ignored.
+/// Their version is at or below the mark: no older write of the key can arrive, since all those are ignored. Only a dead
+/// letter could, by a replay, which has to find what is newer.
 const TOMBSTONES: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM cache_entries WHERE tombstone AND partition = $1 AND version <= $2 LIMIT $3))";
+    SELECT ctid FROM cache_entries AS swept WHERE tombstone AND partition = $1 AND version <= $2
+       AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
+     LIMIT $3))";
 
 /// The minute is for clocks that differ: whether an entry has expired is decided by those who read it.
 const EXPIRED: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM cache_entries
-     WHERE expires_at < now() - interval '1 minute' AND partition = $1 AND version <= $2 LIMIT $3))";
+    SELECT ctid FROM cache_entries AS swept
+     WHERE expires_at < now() - interval '1 minute' AND partition = $1 AND version <= $2
+       AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
+     LIMIT $3))";
 
 impl Postgres {
     /// Removes up to `limit` tombstones and up to `limit` expired entries of a partition, none above its mark.

@@ -48,7 +48,7 @@ impl Postgres {
     /// the same batch again changes nothing. A key must not occur twice.
     ///
     /// # Errors
-    /// Nothing of the batch is written then. [`PostgresError::is_rejection`] says that one of its rows is to blame.
+    /// Nothing of the batch is written then. [`PostgresError::rejection`] says that one of its rows is to blame.
     pub async fn upsert(&self, partition: Partition, entries: &[Entry]) -> Result<Upserted, PostgresError> {
         let columns = Columns::of(entries);
         let mut lease = self.lease().await?;

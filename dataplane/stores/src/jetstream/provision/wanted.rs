@@ -1,4 +1,4 @@
-//! What a persist stream and its consumer must look like, and what may be changed in one that exists. Pure.
+//! What the streams and the consumers must look like, and what may be changed in one that exists. Pure.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ pub const OWNER_KEY: &str = "birbnest.dev/prefix";
 
 /// Deduplication by `Nats-Msg-Id` within this time.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
+/// That of the dead letters, which are few: a worker that died may be away for a while before the write comes again.
+const DEAD_DUPLICATE_WINDOW: Duration = Duration::from_hours(1);
 /// How long a worker may hold a message before it is delivered again.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages in the hands of all workers of a partition: four full batches (1,000) for each of five workers. Below that
@@ -28,14 +30,47 @@ pub(super) enum Obstacle {
     Fixed(String),
 }
 
-/// The persist stream of a partition as the configuration wants it.
-pub(super) fn stream(config: &StreamConfig, partition: Partition) -> stream::Config {
-    let names = StreamNames::new(&config.prefix);
+/// A stream of the nest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What holds the partition's writes until PostgreSQL has them.
+    Persist(Partition),
+    /// What holds the writes that PostgreSQL rejects.
+    Dead,
+}
+
+impl Role {
+    /// Every stream that the configuration asks for.
+    pub(super) fn all(config: &StreamConfig) -> impl Iterator<Item = Self> + use<> {
+        let persist = (0..config.partitions).map(|partition| Self::Persist(Partition(partition)));
+        persist.chain([Self::Dead])
+    }
+
+    /// What the stream is called.
+    pub(super) fn stream(self, config: &StreamConfig) -> String {
+        let names = StreamNames::new(&config.prefix);
+        match self {
+            Self::Persist(partition) => names.stream(partition),
+            Self::Dead => names.dead(),
+        }
+    }
+
+    fn subjects(self, config: &StreamConfig) -> String {
+        let names = StreamNames::new(&config.prefix);
+        match self {
+            Self::Persist(partition) => names.subjects(partition),
+            Self::Dead => names.dead_subjects(),
+        }
+    }
+}
+
+/// A stream as the configuration wants it.
+pub(super) fn stream(config: &StreamConfig, role: Role) -> stream::Config {
     let mut wanted = stream::Config {
-        name: names.stream(partition),
+        name: role.stream(config),
         ..Default::default()
     };
-    prescribe_stream(&mut wanted, config, partition);
+    prescribe_stream(&mut wanted, config, role);
     wanted
 }
 
@@ -44,46 +79,57 @@ pub(super) fn stream(config: &StreamConfig, partition: Partition) -> stream::Con
 pub(super) fn repaired_stream(
     found: &stream::Config,
     config: &StreamConfig,
-    partition: Partition,
+    role: Role,
 ) -> Result<stream::Config, Obstacle> {
-    let wanted = stream(config, partition);
+    let wanted = stream(config, role);
     if let Some(obstacle) = stream_obstacle(found, &wanted, &config.prefix) {
         return Err(obstacle);
     }
     let mut repaired = found.clone();
-    prescribe_stream(&mut repaired, config, partition);
+    prescribe_stream(&mut repaired, config, role);
     Ok(repaired)
 }
 
-fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, partition: Partition) {
-    let partitions = u64::from(config.partitions.max(1));
-    target.subjects = vec![StreamNames::new(&config.prefix).subjects(partition)];
+fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, role: Role) {
+    target.subjects = vec![role.subjects(config)];
     target.storage = StorageType::File;
     target.retention = RetentionPolicy::Limits;
     // A full stream refuses, it never drops what was acknowledged.
     target.discard = DiscardPolicy::New;
     target.discard_new_per_subject = false;
-    target.max_messages_per_subject = 1;
-    target.max_messages = share(config.max_messages, partitions);
-    target.max_bytes = share(config.max_bytes, partitions);
     target.max_message_size = -1;
     target.max_age = Duration::ZERO;
     target.num_replicas = usize::from(config.replicas);
     // Followers answer direct gets too, and lag: only a single copy may answer them.
     target.allow_direct = config.replicas == 1;
     target.mirror_direct = false;
-    target.duplicate_window = DUPLICATE_WINDOW;
     target.no_ack = false;
     target.subject_transform = None;
     target.republish = None;
     target
         .metadata
         .insert(OWNER_KEY.to_owned(), config.prefix.clone());
+    let parts = match role {
+        Role::Persist(_) => {
+            // The last write of a key stands for those before it.
+            target.max_messages_per_subject = 1;
+            target.duplicate_window = DUPLICATE_WINDOW;
+            u64::from(config.partitions.max(1))
+        }
+        Role::Dead => {
+            // Each waits for somebody's decision. They get a quarter of what is there for the others.
+            target.max_messages_per_subject = -1;
+            target.duplicate_window = DEAD_DUPLICATE_WINDOW;
+            4
+        }
+    };
+    target.max_messages = share(config.max_messages, parts);
+    target.max_bytes = share(config.max_bytes, parts);
 }
 
-/// A partition's share of a limit over all partitions, rounded up.
-fn share(total: u64, partitions: u64) -> i64 {
-    i64::try_from(total.div_ceil(partitions)).unwrap_or(i64::MAX)
+/// A part of a limit, rounded up.
+fn share(total: u64, parts: u64) -> i64 {
+    i64::try_from(total.div_ceil(parts)).unwrap_or(i64::MAX)
 }
 
 fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str) -> Option<Obstacle> {
@@ -181,6 +227,8 @@ fn prescribe_drain(target: &mut consumer::Config) {
 mod tests {
     use super::*;
 
+    const FIRST: Role = Role::Persist(Partition(0));
+
     fn config() -> StreamConfig {
         StreamConfig {
             partitions: 3,
@@ -190,52 +238,63 @@ mod tests {
 
     #[test]
     fn limits_are_shared_among_the_partitions_rounded_up() {
-        let wanted = stream(&config(), Partition(1));
+        let wanted = stream(&config(), Role::Persist(Partition(1)));
         assert_eq!(wanted.max_messages, 333_334);
         assert_eq!(wanted.max_bytes, 357_913_942);
         assert_eq!(wanted.subjects, ["cache.persist.1.>"]);
     }
 
     #[test]
+    fn dead_letters_of_one_key_wait_side_by_side_and_a_full_stream_refuses() {
+        let wanted = stream(&config(), Role::Dead);
+        assert_eq!(
+            (wanted.name.as_str(), wanted.subjects),
+            ("cache_dead", vec!["cache.dead.>".to_owned()])
+        );
+        assert_eq!(
+            (wanted.max_messages_per_subject, wanted.discard),
+            (-1, DiscardPolicy::New)
+        );
+        assert_eq!((wanted.max_messages, wanted.max_bytes), (250_000, 1 << 28));
+    }
+
+    #[test]
     fn only_a_single_copy_answers_direct_gets() {
-        assert!(stream(&config(), Partition(0)).allow_direct);
+        assert!(stream(&config(), FIRST).allow_direct);
         let replicated = StreamConfig {
             replicas: 3,
             ..config()
         };
-        assert!(!stream(&replicated, Partition(0)).allow_direct);
+        assert!(!stream(&replicated, FIRST).allow_direct);
     }
 
     #[test]
     fn a_limit_changed_by_hand_is_set_back_and_a_description_stays() {
-        let wanted = stream(&config(), Partition(0));
+        let wanted = stream(&config(), FIRST);
         let mut found = wanted.clone();
         found.max_messages = 5;
         found.discard = DiscardPolicy::Old;
         found.description = Some("ours".to_owned());
         found.metadata.insert("_nats.ver".to_owned(), "2.15.0".to_owned());
-        let repaired = repaired_stream(&found, &config(), Partition(0)).unwrap();
+        let repaired = repaired_stream(&found, &config(), FIRST).unwrap();
         assert_eq!(repaired.max_messages, wanted.max_messages);
         assert_eq!(repaired.discard, DiscardPolicy::New);
         assert_eq!(repaired.description, found.description);
         assert_eq!(repaired.metadata.len(), 2);
-        assert_eq!(
-            repaired_stream(&repaired, &config(), Partition(0)).unwrap(),
-            repaired
-        );
+        assert_eq!(repaired_stream(&repaired, &config(), FIRST).unwrap(), repaired);
     }
 
     #[test]
     fn a_stream_of_somebody_else_is_left_alone() {
-        let mut found = stream(&config(), Partition(0));
+        let mut found = stream(&config(), FIRST);
         found.metadata.insert(OWNER_KEY.to_owned(), "other".to_owned());
-        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
         assert!(matches!(refused, Obstacle::Foreign(_)));
 
         found.metadata.clear();
-        assert!(repaired_stream(&found, &config(), Partition(0)).is_ok());
+        assert!(repaired_stream(&found, &config(), FIRST).is_ok());
         found.subjects = vec!["orders.>".to_owned()];
-        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
         assert_eq!(
             refused,
             Obstacle::Foreign(r#"it stores the subjects ["orders.>"]"#.to_owned())
@@ -244,9 +303,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_changed_in_place_is_named() {
-        let mut found = stream(&config(), Partition(0));
+        let mut found = stream(&config(), FIRST);
         found.retention = RetentionPolicy::WorkQueue;
-        let refused = repaired_stream(&found, &config(), Partition(0)).unwrap_err();
+        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
         assert!(
             matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
             "{refused:?}"
