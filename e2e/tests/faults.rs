@@ -1,6 +1,8 @@
 //! Servers go away, freeze and come back; processes are killed. Nothing that was acknowledged is lost, and what cannot
 //! be promised is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 use std::time::Duration;
 
 use birbnest_e2e::{
@@ -326,4 +328,41 @@ async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the
         .until_row("robin", |row| row.value.as_deref() == Some("2"))
         .await;
     assert!(row.version.cast_unsigned() > old.version());
+}
+
+#[tokio::test]
+async fn a_redis_that_only_some_can_reach_serves_an_old_copy_for_seconds_at_most() {
+    let house = House::plan().apis(2).redis_link().open().await;
+    let (cut_off, other) = (&house.apis[0].client, &house.apis[1].client);
+    other.put("robin", json!(1)).await.expect(201);
+    house.until_purged().await;
+    eventually("the old copy is in Redis", || async {
+        let read = other.get("robin").await.expect(200);
+        seen(read.header("cache-status").to_owned(), |status| {
+            status.contains("hit")
+        })
+    })
+    .await;
+    let link = house.redis_link.as_ref().unwrap();
+    link.cut();
+    let written = cut_off.put("robin", json!(2)).await.expect(202);
+    assert_eq!(cut_off.get("robin").await.expect(200).value(), json!(2));
+    // The worker cannot reach Redis either. It makes every copy void before it acknowledges the write.
+    let read = eventually("nobody reads the old copy", || async {
+        let read = other.get("robin").await.expect(200);
+        seen(read, |read| read.value() == json!(2))
+    })
+    .await;
+    assert_eq!(read.version(), written.version());
+    let version = written.version().to_string();
+    let request = other
+        .about(reqwest::Method::GET, "robin")
+        .header("birb-min-version", &version);
+    assert_eq!(request.send().await.expect(200).value(), json!(2));
+
+    link.mend();
+    until_writable(&house).await;
+    house.until_purged().await;
+    assert_eq!(cut_off.get("robin").await.expect(200).value(), json!(2));
+    assert_eq!(other.get("robin").await.expect(200).value(), json!(2));
 }

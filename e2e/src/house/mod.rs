@@ -16,7 +16,7 @@ pub use plan::Plan;
 use crate::{
     client::{Answer, ApiClient},
     ledger::Ledger,
-    servers::{NatsServer, PostgresServer, RedisServer},
+    servers::{Link, NatsServer, PostgresServer, RedisServer},
     table::{Row, Table},
     wait::{eventually, eventually_within, seen},
 };
@@ -26,6 +26,8 @@ use crate::{
 pub struct House {
     /// Its Redis.
     pub redis: RedisServer,
+    /// The way of the first API and the first worker to Redis, if it was planned.
+    pub redis_link: Option<Link>,
     /// Its NATS, or the first of its cluster.
     pub nats: NatsServer,
     /// The other members of the cluster.

@@ -15,6 +15,7 @@ use crate::{
 pub struct Plan {
     apis: usize,
     workers: usize,
+    redis_link: bool,
     nats: Disk,
     postgres: Disk,
     config: Config,
@@ -29,6 +30,7 @@ impl Default for Plan {
         Self {
             apis: 1,
             workers: 1,
+            redis_link: false,
             nats: Disk::Trusted,
             postgres: Disk::Trusted,
             config,
@@ -60,6 +62,15 @@ impl Plan {
     pub fn nats_cluster(mut self) -> Self {
         self.config.stream.replicas = 3;
         self
+    }
+
+    /// With a link that can be cut between Redis and the first of the APIs and workers; the others go straight to it.
+    #[must_use]
+    pub fn redis_link(self) -> Self {
+        Self {
+            redis_link: true,
+            ..self
+        }
     }
 
     /// With a PostgreSQL that waits for the disk or not.
@@ -94,15 +105,26 @@ impl Plan {
             ("BIRBNEST_POSTGRES_URL".to_owned(), postgres.url()),
         ];
         migrate(&self.config, &addresses, &directory).await;
+        let redis_link = if self.redis_link {
+            Some(redis.link().await)
+        } else {
+            None
+        };
+        let mut linked = addresses.clone();
+        if let Some(link) = &redis_link {
+            linked[0].1 = format!("redis://{}/0", link.address());
+        }
+        let addresses_of = |number| if number == 0 { &linked } else { &addresses };
         let apis = (0..self.apis)
-            .map(|i| self.api(i, &addresses, &directory))
+            .map(|i| self.api(i, addresses_of(i), &directory))
             .collect();
         let workers = (0..self.workers)
-            .map(|i| self.worker(i, &addresses, &directory))
+            .map(|i| self.worker(i, addresses_of(i), &directory))
             .collect();
         let table = Table::new(&postgres.url(), &self.config.postgres.schema);
         let house = House {
             redis,
+            redis_link,
             nats: nats.remove(0),
             nats_peers: nats,
             postgres,

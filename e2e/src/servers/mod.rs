@@ -6,6 +6,7 @@
 
 mod disk;
 mod keeper;
+mod link;
 mod nats;
 mod place;
 mod postgres;
@@ -13,6 +14,7 @@ mod process;
 mod redis;
 
 pub use disk::Disk;
+pub use link::Link;
 pub use nats::NatsServer;
 pub use place::{free_port, fresh_directory, program};
 pub use postgres::PostgresServer;

@@ -8,6 +8,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use super::{
+    Link,
     place::{free_port, fresh_directory, program},
     process::{Process, Recipe},
 };
@@ -48,6 +49,11 @@ impl RedisServer {
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://{}/0", self.address)
+    }
+
+    /// A link to it that can be cut.
+    pub async fn link(&self) -> Link {
+        Link::to(self.address.into()).await
     }
 
     /// Starts it again, empty, on the same port.
