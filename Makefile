@@ -1,6 +1,6 @@
 # Every handle calls a script of e2e/ or cargo; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint crds images local local-down local-clean bench model
+.PHONY: help up down test lint crds images local local-down local-clean bench faults model
 
 help: ## lists the handles
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,10 @@ local-clean: ## ends make local and forgets its data
 bench: ## side by side with redis-benchmark, a JetStream ack and COPY; a table, and JSON below target/
 	@e2e/scripts/prerequisites rust servers bench && e2e/scripts/build
 	@e2e/scripts/bench
+
+faults: ## kills everything under load and proves that no promise was broken; FAULTS="--duration 60 --seed 7", a table, and JSON
+	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
+	@e2e/scripts/faults $(FAULTS)
 
 model: ## explores the protocol state by state, and without each of its rules (two minutes, 2 GB)
 	@e2e/scripts/prerequisites rust && e2e/scripts/build

@@ -3,7 +3,8 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddrV4},
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use async_nats::jetstream;
@@ -22,6 +23,7 @@ use crate::wait::eventually;
 pub struct NatsServer {
     process: Process,
     address: SocketAddrV4,
+    directory: PathBuf,
 }
 
 impl NatsServer {
@@ -78,7 +80,11 @@ impl NatsServer {
         let directory = fresh_directory("nats");
         let settings = settings(address, &directory, disk) + cluster;
         let process = Process::new("nats", recipe(&settings, &directory), &directory);
-        Self { process, address }
+        Self {
+            process,
+            address,
+            directory,
+        }
     }
 
     /// Its address.
@@ -127,6 +133,24 @@ impl NatsServer {
         self.process.kill9();
     }
 
+    /// Keeps a copy of the store, to come back to it. The server must not be running.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn copy_store(&self) {
+        let (store, copy) = (self.directory.join("store"), self.directory.join("copy"));
+        replace(&store, &copy);
+    }
+
+    /// Puts the copy in the place of the store. The server must not be running.
+    ///
+    /// # Panics
+    /// When there is no copy.
+    pub fn restore_store(&self) {
+        let (store, copy) = (self.directory.join("store"), self.directory.join("copy"));
+        replace(&copy, &store);
+    }
+
     /// The process, to be frozen.
     pub fn process(&self) -> &Process {
         &self.process
@@ -150,6 +174,15 @@ impl NatsServer {
             Err(error) => panic!("NATS: {error}"),
         }
     }
+}
+
+/// Makes `to` a copy of the directory `from`.
+fn replace(from: &Path, to: &Path) {
+    // It is not there the first time.
+    let _ = fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    let done = copied.is_ok_and(|status| status.success());
+    assert!(done, "cannot copy {} to {}", from.display(), to.display());
 }
 
 fn recipe(settings: &str, directory: &Path) -> Recipe {

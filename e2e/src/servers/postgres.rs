@@ -7,9 +7,10 @@ use std::{
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    str::FromStr,
 };
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -115,6 +116,44 @@ impl PostgresServer {
     /// Kills it (SIGKILL to the postmaster; its children notice and end too).
     pub fn kill9(&self) {
         self.process.kill9();
+    }
+
+    /// Stops the clocks of the server and of every session (SIGSTOP).
+    pub fn freeze(&self) {
+        self.process.signal_children("STOP");
+        self.process.freeze();
+    }
+
+    /// Lets a frozen server go on (SIGCONT).
+    pub fn thaw(&self) {
+        self.process.thaw();
+        self.process.signal_children("CONT");
+    }
+
+    /// Takes every connection, those of others too, and returns them: nobody else gets one until they are dropped.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn take_all_connections(&self) -> Vec<PgConnection> {
+        const OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                              WHERE backend_type = 'client backend' AND application_name <> 'occupant'";
+        let options =
+            PgConnectOptions::from_str(&self.url()).map(|options| options.application_name("occupant"));
+        let options = options.unwrap_or_else(|error| panic!("PostgreSQL: {error}"));
+        let mut taken = vec![];
+        loop {
+            while let Ok(connection) = PgConnection::connect_with(&options).await {
+                taken.push(connection);
+            }
+            let Some(first) = taken.first_mut() else {
+                panic!("PostgreSQL lets nobody in")
+            };
+            let ended = sqlx::query(OTHERS).fetch_all(first).await;
+            let ended = ended.unwrap_or_else(|error| panic!("PostgreSQL: {OTHERS}: {error}"));
+            if ended.is_empty() {
+                return taken;
+            }
+        }
     }
 
     /// The process.

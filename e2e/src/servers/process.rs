@@ -159,6 +159,17 @@ impl Process {
         );
     }
 
+    /// Sends a signal to every process that it has started itself.
+    pub fn signal_children(&self, signal: &str) {
+        let children = self.id().map(children_of).unwrap_or_default();
+        // One may end at this moment, which is no failure of anybody.
+        let _ = Command::new("kill")
+            .args(["-s", signal])
+            .args(children)
+            .stderr(Stdio::null())
+            .status();
+    }
+
     /// What it wrote so far, over all its starts.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -193,6 +204,19 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill9();
     }
+}
+
+/// The ids of the processes whose parent this is.
+fn children_of(parent: u32) -> Vec<String> {
+    let everybody = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let children = everybody.filter(|entry| {
+        let status = fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        line.and_then(|id| id.trim().parse().ok()) == Some(parent)
+    });
+    children
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
 }
 
 /// The last `bytes` of a text, from the start of a line where possible.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::wait::eventually;
 
-/// A Redis server that keeps nothing over a restart.
+/// A Redis server that keeps nothing over a restart, unless a snapshot was asked for.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Process,
@@ -74,6 +74,21 @@ impl RedisServer {
     /// Ends it, as a restart would.
     pub async fn stop(&self) {
         self.process.stop().await;
+    }
+
+    /// Writes a snapshot, with which it starts from now on, however old that is by then.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn save(&self) {
+        let saved = async {
+            redis::cmd("SAVE")
+                .query_async::<()>(&mut self.connect().await?)
+                .await
+        };
+        saved
+            .await
+            .unwrap_or_else(|error: redis::RedisError| panic!("Redis: {error}"));
     }
 
     /// Forgets everything (`FLUSHALL`).

@@ -1,0 +1,68 @@
+//! Kills, freezes, fills up and restores everything under load, and proves from what every client was answered that no
+//! promise was broken. Prints a table and writes `target/faults.json`; exits 1 when a promise was broken.
+#![allow(clippy::print_stdout, reason = "the table is what this program is for")]
+
+use std::{
+    path::Path,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use birbnest_e2e::{
+    house::House,
+    instrument::{crew::Size, faults::Schedule, report::Report, run::Instrument},
+};
+use clap::Parser;
+
+/// Breaks everything under load and checks every promise.
+#[derive(Clone, Debug, Parser)]
+struct Settings {
+    /// Gives the schedule of faults.
+    #[arg(long, default_value_t = rand::random_range(0..1_000_000))]
+    seed: u64,
+    /// Seconds in which rounds are begun; the drain and the check come after.
+    #[arg(long, default_value_t = 600)]
+    duration: u64,
+    /// Only faults whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Clients of each role.
+    #[arg(long, default_value_t = Size::default().clients)]
+    clients: usize,
+}
+
+/// More than a day has room for.
+const MOST_ROUNDS: usize = 10_000;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let settings = Settings::parse();
+    println!("seed {}", settings.seed);
+    let house = House::plan().apis(2).workers(2).open().await;
+    let size = Size {
+        clients: settings.clients,
+        ..Size::default()
+    };
+    let mut instrument = Instrument::new(&house, size, settings.seed);
+    let began = Instant::now();
+    let schedule = Schedule::new(settings.seed).take(MOST_ROUNDS);
+    let faults = schedule.filter(|(fault, _)| fault.to_string().contains(&settings.only));
+    for (fault, length) in faults {
+        if began.elapsed() > Duration::from_secs(settings.duration) {
+            break;
+        }
+        eprintln!("{:>5} s  {fault}, {length:?}", began.elapsed().as_secs());
+        instrument.round(fault, length).await;
+    }
+    let report = Report::new(settings.seed, &instrument.finish().await);
+    println!("{report}");
+    report
+        .save(Path::new("target/faults.json"))
+        .context("target/faults.json")?;
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,86 @@
+//! What goes wrong.
+
+mod schedule;
+mod strike;
+
+use std::fmt;
+
+pub use schedule::{Schedule, short};
+pub use strike::{Strike, strike};
+
+/// A process or server of the house.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One of the APIs.
+    Api,
+    /// Every worker.
+    Workers,
+    /// Redis.
+    Redis,
+    /// NATS.
+    Nats,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// What goes wrong for some time, and is mended then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    Calm,
+    /// Killed (SIGKILL), and started again later.
+    Kill(Vec<Target>),
+    /// Killed and started again, over and over.
+    KillOften(Target),
+    /// Stopped clocks (SIGSTOP), which go on later.
+    Freeze(Vec<Target>),
+    /// Redis forgets everything, over and over.
+    Flush,
+    /// Redis is killed and comes back with an older snapshot.
+    OldSnapshot,
+    /// NATS comes back with an older copy of its store. What was only in the newer one is lost by declared posture.
+    OlderStore,
+    /// The streams take no new key.
+    FullStreams,
+    /// PostgreSQL rejects some rows.
+    RejectedRows,
+    /// PostgreSQL has no connection to give.
+    NoConnections,
+    /// PostgreSQL only reads.
+    ReadOnly,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Api => "an API",
+            Self::Workers => "the workers",
+            Self::Redis => "Redis",
+            Self::Nats => "NATS",
+            Self::Postgres => "PostgreSQL",
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Calm => f.write_str("nothing"),
+            Self::Kill(targets) => write!(f, "kill -9 of {}", together(targets)),
+            Self::KillOften(target) => write!(f, "kill -9 of {target}, over and over"),
+            Self::Freeze(targets) => write!(f, "SIGSTOP of {}", together(targets)),
+            Self::Flush => f.write_str("FLUSHALL, over and over"),
+            Self::OldSnapshot => f.write_str("Redis back with an old snapshot"),
+            Self::OlderStore => f.write_str("NATS back with an older store"),
+            Self::FullStreams => f.write_str("full streams"),
+            Self::RejectedRows => f.write_str("PostgreSQL rejects rows"),
+            Self::NoConnections => f.write_str("PostgreSQL out of connections"),
+            Self::ReadOnly => f.write_str("PostgreSQL read-only"),
+        }
+    }
+}
+
+fn together(targets: &[Target]) -> String {
+    let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    names.join(" and ")
+}

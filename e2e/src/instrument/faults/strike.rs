@@ -1,0 +1,218 @@
+//! How a fault is brought about and mended.
+
+use std::time::Duration;
+
+use birbnest_core::{Partition, StreamNames};
+use tokio::time::sleep;
+
+use super::{Fault, Target};
+use crate::{
+    house::{House, Member},
+    instrument::{
+        checker::Loss,
+        crew::{Crew, Run},
+    },
+};
+
+/// Requests between the parts of a fault that has several.
+const MEANWHILE: u64 = 300;
+/// How often what happens over and over happens.
+const TIMES: u32 = 4;
+
+/// A fault that is over.
+#[derive(Debug)]
+pub struct Strike {
+    /// When it began.
+    pub began: Duration,
+    /// When it was mended.
+    pub mended: Duration,
+    /// What may be lost by it.
+    pub loss: Option<Loss>,
+}
+
+/// Brings a fault about, keeps it for `length` while the crew goes on, and mends it.
+///
+/// # Panics
+/// When a server does not come back.
+pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length: Duration) -> Strike {
+    let began = run.now();
+    let mut loss = None;
+    match fault {
+        Fault::Calm => sleep(length).await,
+        Fault::Kill(targets) => {
+            targets.iter().for_each(|target| target.kill(house));
+            sleep(length).await;
+            for target in targets.iter().rev() {
+                target.start(house).await;
+            }
+        }
+        Fault::KillOften(target) => {
+            for _ in 0..TIMES {
+                target.kill(house);
+                sleep(length / TIMES).await;
+                target.start(house).await;
+            }
+        }
+        Fault::Freeze(targets) => {
+            targets.iter().for_each(|target| target.freeze(house));
+            sleep(length).await;
+            targets.iter().for_each(|target| target.thaw(house));
+        }
+        Fault::Flush => {
+            for _ in 0..TIMES {
+                house.redis.flush().await;
+                sleep(length / TIMES).await;
+            }
+        }
+        Fault::OldSnapshot => old_snapshot(house, crew, length).await,
+        Fault::OlderStore => loss = Some(older_store(house, crew, run, length).await),
+        Fault::FullStreams => full_streams(house, length).await,
+        Fault::RejectedRows => rejected_rows(house, length).await,
+        Fault::NoConnections => {
+            let taken = house.postgres.take_all_connections().await;
+            sleep(length).await;
+            drop(taken);
+        }
+        Fault::ReadOnly => read_only(house, length).await,
+    }
+    Strike {
+        began,
+        mended: run.now(),
+        loss,
+    }
+}
+
+async fn old_snapshot(house: &House, crew: &Crew, length: Duration) {
+    house.redis.save().await;
+    crew.until_served(MEANWHILE).await;
+    house.redis.process().kill9();
+    sleep(length).await;
+    house.redis.start().await;
+}
+
+async fn older_store(house: &House, crew: &Crew, run: &Run, length: Duration) -> Loss {
+    house.nats.stop().await;
+    let from = run.now();
+    house.nats.copy_store();
+    house.nats.start().await;
+    sleep(length).await;
+    crew.until_served(MEANWHILE).await;
+    house.nats.stop().await;
+    let kept = house.table.rows().await;
+    house.nats.restore_store();
+    let to = run.now();
+    house.nats.start().await;
+    Loss { from, to, kept }
+}
+
+/// A stream with a limit of one message refuses every key that it does not hold.
+async fn full_streams(house: &House, length: Duration) {
+    set_limit(house, 1).await;
+    sleep(length).await;
+    set_limit(house, house.config.stream.max_messages.cast_signed()).await;
+}
+
+async fn set_limit(house: &House, messages: i64) {
+    let jetstream = house.nats.jetstream().await;
+    let names = StreamNames::new(&house.config.stream.prefix);
+    for partition in (0..house.config.stream.partitions).map(Partition) {
+        let name = names.stream(partition);
+        let stream = jetstream.get_stream(&name).await;
+        let mut config = stream
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .cached_info()
+            .config
+            .clone();
+        config.max_messages = messages;
+        let changed = jetstream.update_stream(config).await;
+        changed.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+async fn rejected_rows(house: &House, length: Duration) {
+    let table = format!("{}.cache_entries", house.config.postgres.schema);
+    let constraint = format!("ALTER TABLE {table} ADD CONSTRAINT fault CHECK (key NOT LIKE '%3') NOT VALID");
+    house.postgres.run(&constraint).await;
+    sleep(length).await;
+    house
+        .postgres
+        .run(&format!("ALTER TABLE {table} DROP CONSTRAINT fault"))
+        .await;
+}
+
+async fn read_only(house: &House, length: Duration) {
+    let set = [
+        "ALTER SYSTEM SET default_transaction_read_only = on",
+        "SELECT pg_reload_conf()",
+    ];
+    let reset = [
+        "ALTER SYSTEM RESET default_transaction_read_only",
+        "SELECT pg_reload_conf()",
+    ];
+    for sql in set {
+        house.postgres.run(sql).await;
+    }
+    sleep(length).await;
+    for sql in reset {
+        house.postgres.run(sql).await;
+    }
+}
+
+impl Target {
+    fn members(self, house: &House) -> &[Member] {
+        match self {
+            Self::Api => &house.apis[..1],
+            Self::Workers => &house.workers,
+            _ => &[],
+        }
+    }
+
+    fn kill(self, house: &House) {
+        match self {
+            Self::Api | Self::Workers => self.members(house).iter().for_each(Member::kill9),
+            Self::Redis => house.redis.process().kill9(),
+            Self::Nats => house.nats.kill9(),
+            Self::Postgres => house.postgres.kill9(),
+        }
+    }
+
+    /// A process is not waited for: it is ready when its servers are.
+    async fn start(self, house: &House) {
+        match self {
+            Self::Api | Self::Workers => {
+                self.members(house)
+                    .iter()
+                    .for_each(|member| member.process().start());
+            }
+            Self::Redis => house.redis.start().await,
+            Self::Nats => house.nats.start().await,
+            Self::Postgres => house.postgres.start().await,
+        }
+    }
+
+    fn freeze(self, house: &House) {
+        match self {
+            Self::Api | Self::Workers => {
+                self.members(house)
+                    .iter()
+                    .for_each(|member| member.process().freeze());
+            }
+            Self::Redis => house.redis.process().freeze(),
+            Self::Nats => house.nats.process().freeze(),
+            Self::Postgres => house.postgres.freeze(),
+        }
+    }
+
+    fn thaw(self, house: &House) {
+        match self {
+            Self::Api | Self::Workers => {
+                self.members(house)
+                    .iter()
+                    .for_each(|member| member.process().thaw());
+            }
+            Self::Redis => house.redis.process().thaw(),
+            Self::Nats => house.nats.process().thaw(),
+            Self::Postgres => house.postgres.thaw(),
+        }
+    }
+}
