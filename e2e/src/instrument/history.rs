@@ -47,6 +47,8 @@ pub enum Outcome {
         version: Option<u64>,
         /// Whether the answer was 201: the copy in Redis was told too.
         fresh: bool,
+        /// Whether the answer says that PostgreSQL has committed it.
+        persisted: bool,
     },
     /// 200 with an entry.
     Found {
@@ -104,6 +106,11 @@ impl Operation {
             self.outcome,
             Outcome::Refused | Outcome::Unknown | Outcome::OutOfContract(_)
         )
+    }
+
+    /// Whether its acknowledgement says that PostgreSQL has committed it.
+    pub fn is_persisted(&self) -> bool {
+        matches!(self.outcome, Outcome::Written { persisted: true, .. })
     }
 
     /// The version that it was acknowledged with.

@@ -95,7 +95,11 @@ impl<'a> Instrument<'a> {
         let name = format!("r{}", self.rounds.len());
         let began = self.run.now();
         let seed = self.seed.wrapping_add(self.rounds.len() as u64);
-        let crew = Crew::start(&self.run, &name, &self.apis, self.size, seed);
+        let size = Size {
+            keys: self.size.keys * fault.width(),
+            ..self.size
+        };
+        let crew = Crew::start(&self.run, &name, &self.apis, size, seed);
         crew.until_served(WARM).await;
         let strike = strike(self.house, &crew, &self.run, &fault, length).await;
         let recovered = self.until_served_by_all(&name).await;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use birbnest_core::config::Config;
 use birbnest_e2e::{
     house::House,
     instrument::{crew::Size, faults::Schedule, report::Report, run::Instrument},
@@ -39,7 +40,9 @@ const MOST_ROUNDS: usize = 10_000;
 async fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings::parse();
     println!("seed {}", settings.seed);
-    let house = House::plan().apis(2).workers(2).open().await;
+    // What PostgreSQL rejects is tried until the fault is over: nobody replays dead letters here.
+    let patient = |config: &mut Config| config.worker.retry.max_attempts = 20;
+    let house = House::plan().apis(2).workers(2).config(patient).open().await;
     let size = Size {
         clients: settings.clients,
         ..Size::default()

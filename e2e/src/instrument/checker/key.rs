@@ -134,6 +134,9 @@ impl<'a> KeyHistory<'a> {
     /// Whether an acknowledged write may have gone with a store that was replaced.
     pub(super) fn may_have_gone(&self, write: &Operation) -> bool {
         self.losses.iter().any(|loss| {
+            if write.is_persisted() {
+                return false;
+            }
             let during = write.ended >= loss.from && write.began <= loss.to;
             let kept = loss
                 .kept

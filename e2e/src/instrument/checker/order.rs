@@ -1,9 +1,9 @@
 //! Versions: each is one write, and they follow real time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Kind, Verdict, key::KeyHistory};
-use crate::instrument::history::{Operation, Outcome};
+use crate::instrument::history::{Call, Operation};
 
 impl KeyHistory<'_> {
     pub(super) fn order(&self, verdict: &mut Verdict) {
@@ -76,35 +76,35 @@ impl KeyHistory<'_> {
 
     /// A conditional write that was acknowledged follows the very version that it names: nothing lies between.
     fn conditions_held(&self, verdict: &mut Verdict) {
-        let versions: Vec<u64> = {
-            let mut versions: Vec<u64> = self.witnesses().iter().map(|witness| witness.version).collect();
-            versions.extend(self.operations.iter().filter_map(|operation| operation.version()));
-            versions.sort_unstable();
-            versions.dedup();
-            versions
-        };
+        let versions = self.versions_that_stayed();
         for write in &self.operations {
-            let crate::instrument::history::Call::Put {
-                only_if: Some(base), ..
-            } = write.call
+            let (
+                Call::Put {
+                    only_if: Some(base), ..
+                },
+                Some(version),
+            ) = (write.call, write.version())
             else {
                 continue;
             };
-            let Outcome::Written {
-                version: Some(version),
-                ..
-            } = write.outcome
-            else {
-                continue;
-            };
-            let from = versions.partition_point(|other| *other <= base);
-            let between = versions.get(from).filter(|other| **other < version && base > 0);
-            if let Some(between) = between {
+            let next = versions.range(base + 1..).next();
+            if let Some(between) = next.filter(|next| **next < version && base > 0) {
                 let what = format!(
                     "version {version} was written on the condition of {base}, but {between} was there"
                 );
                 self.find(verdict, Kind::Unserializable, what);
             }
         }
+    }
+
+    /// Every version that somebody was told of, apart from what went with a store that was replaced.
+    fn versions_that_stayed(&self) -> BTreeSet<u64> {
+        let seen = self.witnesses().into_iter().filter(|witness| {
+            let put = witness.number.and_then(|number| self.puts.get(&number));
+            put.is_none_or(|put| !self.may_have_gone(put))
+        });
+        let deletes = self.deletes().filter(|delete| !self.may_have_gone(delete));
+        let tombstones = deletes.filter_map(Operation::version);
+        seen.map(|witness| witness.version).chain(tombstones).collect()
     }
 }

@@ -60,7 +60,7 @@ impl KeyHistory<'_> {
         if let Some(write) = known.fresh.filter(misses).filter(|_| !partial) {
             let what = format!("{read:?} began after {write:?} was acknowledged");
             self.find(verdict, Kind::Stale, what);
-        } else if known.any.filter(misses).is_some() {
+        } else if known.any.as_ref().is_some_and(misses) {
             verdict.older_reads.push(self.key.to_owned());
         }
         if let (None, true) = (version, at_least > 0 && !partial) {

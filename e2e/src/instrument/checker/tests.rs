@@ -1,3 +1,5 @@
+#![allow(clippy::unnecessary_wraps, reason = "a row may be there or not")]
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{Evidence, Kind, LastRead, Loss, check};
@@ -52,6 +54,7 @@ fn acknowledged(version: u64) -> Outcome {
     Outcome::Written {
         version: Some(version),
         fresh: true,
+        persisted: false,
     }
 }
 
@@ -63,6 +66,7 @@ fn deleted(began: u64) -> Operation {
         Outcome::Written {
             version: None,
             fresh: false,
+            persisted: false,
         },
     )
 }
@@ -229,6 +233,7 @@ fn a_read_that_is_marked_or_follows_a_202_may_be_older_and_is_counted() {
     let told_later = Outcome::Written {
         version: Some(8),
         fresh: false,
+        persisted: false,
     };
     for (second, outcome) in [(acknowledged(8), marked), (told_later, found(1, 7))] {
         let history = vec![written(0, 1, 7), put(2, 3, 2, second), read(5, 0, outcome)];
@@ -331,6 +336,22 @@ fn what_goes_with_a_replaced_store_is_declared_unless_postgresql_had_it() {
         check(&older).kinds().into_iter().collect::<Vec<_>>(),
         [Kind::Lost]
     );
+}
+
+#[test]
+fn what_was_acknowledged_as_persisted_does_not_go_with_the_store() {
+    let persisted = Outcome::Written {
+        version: Some(8),
+        fresh: true,
+        persisted: true,
+    };
+    let mut gone = evidence(vec![put(20, 21, 2, persisted)], None);
+    gone.losses = vec![Loss {
+        from: Duration::from_millis(10),
+        to: Duration::from_millis(30),
+        kept: rows(None),
+    }];
+    assert_eq!(check(&gone).kinds().into_iter().collect::<Vec<_>>(), [Kind::Lost]);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::{
     instrument::history::{Call, Operation, Outcome, value_of},
 };
 
+/// Every write of so many waits for PostgreSQL.
+const PERSISTED: u64 = 10;
+
 /// A client of several APIs that notes what it does.
 #[derive(Clone, Debug)]
 pub struct Instrumented {
@@ -62,6 +65,11 @@ fn request(client: &ApiClient, key: &str, call: Call) -> Request {
         Call::Put { number, only_if } => {
             let body = json!({ "value": value_of(key, number) });
             let request = client.about(Method::PUT, key).json(&body);
+            let request = if number.is_multiple_of(PERSISTED) {
+                request.header("prefer", "durability=persisted")
+            } else {
+                request
+            };
             match only_if {
                 None => request,
                 Some(0) => request.header("if-none-match", "*"),
@@ -93,20 +101,18 @@ fn understood(key: &str, call: Call, answer: &Answer) -> Option<Outcome> {
     match (call, answer.status.as_u16()) {
         (Call::Put { .. }, 201 | 202) => {
             let entry: Value = serde_json::from_str(&answer.text).ok()?;
-            let fresh = answer.status == 201;
-            let version = entry.get("version")?.as_u64()?;
-            (entry.get("key")? == key && promised(answer, version)).then_some(Outcome::Written {
+            let (version, persisted) = (entry.get("version")?.as_u64()?, is_persisted(answer)?);
+            (entry.get("key")? == key && is_tag(answer, version)).then_some(Outcome::Written {
                 version: Some(version),
-                fresh,
+                fresh: answer.status == 201,
+                persisted,
             })
         }
-        (Call::Delete, 204) => {
-            let version = answer.header("birb-version").parse().ok();
-            Some(Outcome::Written {
-                version,
-                fresh: false,
-            })
-        }
+        (Call::Delete, 204) => Some(Outcome::Written {
+            version: Some(answer.header("birb-version").parse().ok()?),
+            fresh: false,
+            persisted: is_persisted(answer)?,
+        }),
         (Call::Get { .. }, 200) => {
             let entry: Value = serde_json::from_str(&answer.text).ok()?;
             let (version, value) = (entry.get("version")?.as_u64()?, entry.get("value")?.as_str()?);
@@ -128,9 +134,13 @@ fn understood(key: &str, call: Call, answer: &Answer) -> Option<Outcome> {
     }
 }
 
-/// Whether an acknowledgement says where the write is safe, and its tag is its version.
-fn promised(answer: &Answer, version: u64) -> bool {
-    answer.header("birb-durability") == "queued" && is_tag(answer, version)
+/// Where an acknowledgement says that the write is safe; `None` when it does not say it.
+fn is_persisted(answer: &Answer) -> Option<bool> {
+    match answer.header("birb-durability") {
+        "queued" => Some(false),
+        "persisted" => Some(true),
+        _ => None,
+    }
 }
 
 fn is_tag(answer: &Answer, version: u64) -> bool {

@@ -22,6 +22,8 @@ const SETBACK: Duration = Duration::from_millis(25);
 pub(super) struct Client {
     pub(super) http: Instrumented,
     pub(super) role: Role,
+    /// Which one of its role it is.
+    pub(super) number: usize,
     pub(super) name: String,
     pub(super) size: Size,
     pub(super) random: StdRng,
@@ -89,9 +91,13 @@ impl Client {
         }
     }
 
-    /// Any API will do, as behind a Service.
+    /// Who writes, reads or deletes has an API of its own, so that one that hangs does not hold up everybody; who carries
+    /// a version or builds on one takes any.
     async fn ask(&mut self, key: &str, call: Call) -> Operation {
-        let api = self.random.random_range(0..self.http.apis());
+        let api = match self.role {
+            Role::Writer | Role::Reader | Role::Deleter => self.number % self.http.apis(),
+            Role::Carrier | Role::Incrementer => self.random.random_range(0..self.http.apis()),
+        };
         self.http.ask(api, key, call).await
     }
 

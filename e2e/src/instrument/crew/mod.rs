@@ -113,10 +113,11 @@ impl Crew {
             .iter()
             .filter(wanted)
             .flat_map(|role| (0..size.clients).map(move |number| (*role, number)));
-        let tasks = everybody.zip(0..).map(|((role, _), place)| {
+        let tasks = everybody.zip(0..).map(|((role, number), place)| {
             let client = Client {
                 http: Instrumented::new(run.clone(), apis.to_vec()),
                 role,
+                number,
                 name: name.to_owned(),
                 size,
                 random: StdRng::seed_from_u64(seed ^ (place << 32)),

@@ -50,6 +50,13 @@ pub enum Fault {
     ReadOnly,
 }
 
+impl Fault {
+    /// How many times more keys than others it needs to be felt: a full stream still takes the keys that it holds.
+    pub fn width(&self) -> usize {
+        if *self == Self::FullStreams { 100 } else { 1 }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

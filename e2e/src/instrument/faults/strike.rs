@@ -40,7 +40,9 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
     match fault {
         Fault::Calm => sleep(length).await,
         Fault::Kill(targets) => {
-            targets.iter().for_each(|target| target.kill(house));
+            for target in targets {
+                target.kill(house);
+            }
             sleep(length).await;
             for target in targets.iter().rev() {
                 target.start(house).await;
@@ -54,9 +56,13 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
             }
         }
         Fault::Freeze(targets) => {
-            targets.iter().for_each(|target| target.freeze(house));
+            for target in targets {
+                target.freeze(house);
+            }
             sleep(length).await;
-            targets.iter().for_each(|target| target.thaw(house));
+            for target in targets {
+                target.thaw(house);
+            }
         }
         Fault::Flush => {
             for _ in 0..TIMES {
@@ -180,9 +186,9 @@ impl Target {
     async fn start(self, house: &House) {
         match self {
             Self::Api | Self::Workers => {
-                self.members(house)
-                    .iter()
-                    .for_each(|member| member.process().start());
+                for member in self.members(house) {
+                    member.process().start();
+                }
             }
             Self::Redis => house.redis.start().await,
             Self::Nats => house.nats.start().await,
@@ -193,9 +199,9 @@ impl Target {
     fn freeze(self, house: &House) {
         match self {
             Self::Api | Self::Workers => {
-                self.members(house)
-                    .iter()
-                    .for_each(|member| member.process().freeze());
+                for member in self.members(house) {
+                    member.process().freeze();
+                }
             }
             Self::Redis => house.redis.process().freeze(),
             Self::Nats => house.nats.process().freeze(),
@@ -206,9 +212,9 @@ impl Target {
     fn thaw(self, house: &House) {
         match self {
             Self::Api | Self::Workers => {
-                self.members(house)
-                    .iter()
-                    .for_each(|member| member.process().thaw());
+                for member in self.members(house) {
+                    member.process().thaw();
+                }
             }
             Self::Redis => house.redis.process().thaw(),
             Self::Nats => house.nats.process().thaw(),
