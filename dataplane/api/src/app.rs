@@ -1,14 +1,18 @@
 //! What every handler is given.
 
+use std::{ops::Deref, sync::Arc};
+
 use crate::{dead_letters::Letters, read::ReadPath, replay::Replay, write::WritePath};
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
 const BODY_ALLOWANCE: usize = 64 << 10;
 
-/// What the handlers work on.
+/// What the handlers of one core work on, cheap to clone.
 #[derive(Clone)]
-pub(crate) struct App {
-    pub(crate) write: WritePath,
+pub(crate) struct App(Arc<Paths>);
+
+pub(crate) struct Paths {
+    pub(crate) write: Arc<WritePath>,
     pub(crate) read: ReadPath,
     pub(crate) letters: Letters,
     pub(crate) replay: Replay,
@@ -16,8 +20,20 @@ pub(crate) struct App {
 }
 
 impl App {
+    pub(crate) fn new(paths: Paths) -> Self {
+        Self(Arc::new(paths))
+    }
+
     /// Bytes of a request's body above which it is refused unread.
     pub(crate) fn max_body_bytes(&self) -> usize {
         self.max_value_bytes.saturating_add(BODY_ALLOWANCE)
+    }
+}
+
+impl Deref for App {
+    type Target = Paths;
+
+    fn deref(&self) -> &Paths {
+        &self.0
     }
 }

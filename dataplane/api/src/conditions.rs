@@ -5,6 +5,8 @@ use birbnest_core::Version;
 
 use crate::problem::Problem;
 
+/// The header that says which version an answer must have at least.
+pub(crate) const MIN_VERSION: HeaderName = HeaderName::from_static("birb-min-version");
 /// Most tags in one header.
 const MAX_TAGS: usize = 16;
 
@@ -134,7 +136,7 @@ fn invalid(name: &HeaderName) -> Problem {
 /// # Errors
 /// When the header is no version.
 pub(crate) fn min_version(headers: &HeaderMap) -> Result<Version, Problem> {
-    let Some(header) = headers.get("birb-min-version") else {
+    let Some(header) = headers.get(MIN_VERSION) else {
         return Ok(Version::ZERO);
     };
     let parsed = |header: &HeaderValue| {

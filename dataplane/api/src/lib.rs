@@ -1,9 +1,10 @@
 //! The HTTP service: routes, handlers, the write path and the read path.
 //!
-//! A request passes each room once: [`limits`] lets it in, [`routes`] finds its handler, an extractor of [`request`]
-//! parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of it. A write that depends on
-//! what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`]. [`dead_letters`] and
-//! [`replay`] are for administrators.
+//! A request passes each room once: it comes in at [`front`], [`limits`] lets it in, [`routes`] finds its handler, an
+//! extractor of [`request`] parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of
+//! it. A write that depends on what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
+//! [`dead_letters`] and [`replay`] are for administrators. Each core has a connection to Redis of its own; the one to NATS
+//! is shared.
 
 mod app;
 mod arithmetic;
@@ -13,6 +14,7 @@ mod dead_letters;
 mod decide;
 mod durable;
 mod flight;
+mod front;
 mod limits;
 mod metrics;
 mod patch;

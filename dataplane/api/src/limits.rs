@@ -1,21 +1,15 @@
 //! The door: who gets in, for how long, and one log line for whatever failed.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode},
-    middleware::Next,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode},
     response::{IntoResponse, Response},
 };
 use birbnest_core::config::ApiConfig;
-use tokio::sync::Semaphore;
 
 use crate::{
     metrics::Metrics,
@@ -24,36 +18,72 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const INSTANCE: HeaderName = HeaderName::from_static(INSTANCE_HEADER);
 /// Longest request id that is taken over from a client.
 const MAX_REQUEST_ID_LEN: usize = 128;
 
 /// The bounds of the service.
 pub(crate) struct Limits {
-    slots: Semaphore,
+    most: i64,
     request_timeout: Duration,
     ids: RequestIds,
     metrics: Metrics,
 }
 
+/// A request that was let in. It counts as in progress until this is dropped, also when its client hangs up.
+pub(crate) struct Visit<'a> {
+    limits: &'a Limits,
+    started: Instant,
+    method: Method,
+    request_id: HeaderValue,
+    instance: Option<HeaderValue>,
+}
+
 impl Limits {
+    /// The bounds of one core; what is in progress is counted over all of them, by the metrics.
     pub(crate) fn new(config: &ApiConfig, metrics: Metrics) -> Self {
-        let slots = usize::try_from(config.max_concurrent_requests).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
-            slots: Semaphore::new(slots.min(Semaphore::MAX_PERMITS)),
+            most: i64::from(config.max_concurrent_requests),
             request_timeout: config.request_timeout.get(),
             ids: RequestIds::new(),
             metrics,
         }
     }
 
-    /// Runs the request within its time, or refuses it while too many are in progress: an early no costs the client
-    /// less than a late one.
-    async fn answer(&self, request: Request, next: Next) -> Response {
-        let Ok(_slot) = self.slots.try_acquire() else {
-            self.metrics.shed();
-            return Problem::unavailable("too many requests are in progress").into_response();
+    /// Lets a request in, or refuses it while too many are in progress: an early no costs the client less than a late
+    /// one.
+    pub(crate) fn enter<B>(&self, request: &Request<B>) -> (Visit<'_>, Result<(), Problem>) {
+        let in_progress = self.metrics.started();
+        let visit = Visit {
+            limits: self,
+            started: Instant::now(),
+            method: request.method().clone(),
+            request_id: self.request_id(request.headers()),
+            instance: request.headers().get(INSTANCE).cloned(),
         };
-        match tokio::time::timeout(self.request_timeout, next.run(request)).await {
+        if in_progress < self.most {
+            return (visit, Ok(()));
+        }
+        self.metrics.shed();
+        (
+            visit,
+            Err(Problem::unavailable("too many requests are in progress")),
+        )
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
+        match headers.get(REQUEST_ID) {
+            Some(id) if id.len() <= MAX_REQUEST_ID_LEN => id.clone(),
+            _ => self.ids.next(),
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// The work's answer, or that it took too long: the time counts from the request's start.
+    pub(crate) async fn within_its_time(&self, work: impl Future<Output = Response>) -> Response {
+        let end = self.started + self.limits.request_timeout;
+        match tokio::time::timeout_at(end.into(), work).await {
             Ok(response) => response,
             Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT")
                 .detail("the request took too long; a write may or may not have been stored")
@@ -61,61 +91,45 @@ impl Limits {
                 .into_response(),
         }
     }
-}
 
-/// Counts the request, gives it an id, and logs its failure.
-pub(crate) async fn admit(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let request_id = match request.headers().get(REQUEST_ID) {
-        Some(id) if id.len() <= MAX_REQUEST_ID_LEN => id.clone(),
-        _ => limits.ids.next(),
-    };
-    let instance = request.headers().get(INSTANCE_HEADER).cloned();
-    let in_progress = InProgress::start(&limits.metrics);
-    let mut response = limits.answer(request, next).await;
-    drop(in_progress);
-    let took = started.elapsed();
-    limits.metrics.answered(&method, response.status(), took);
-    if response.status().is_server_error() {
-        log_failure(&method, &response, &request_id, took);
+    /// Counts the answer, tells the client which request it belongs to, and logs a failure.
+    pub(crate) fn end(mut self, mut response: Response) -> Response {
+        let took = self.started.elapsed();
+        self.limits
+            .metrics
+            .answered(&self.method, response.status(), took);
+        if response.status().is_server_error() {
+            self.log_failure(&response, took);
+        }
+        let nothing = HeaderValue::from_static("");
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, std::mem::replace(&mut self.request_id, nothing));
+        if let Some(instance) = self.instance.take() {
+            headers.insert(INSTANCE, instance);
+        }
+        response
     }
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, request_id);
-    if let Some(instance) = instance {
-        headers.insert(INSTANCE_HEADER, instance);
-    }
-    response
-}
 
-/// Somebody should look: a backend is away, or something is broken. Keys and values stay out of the log.
-fn log_failure(method: &axum::http::Method, response: &Response, request_id: &HeaderValue, took: Duration) {
-    let cause = response
-        .extensions()
-        .get::<Cause>()
-        .map_or("", |Cause(cause)| cause.as_str());
-    let request_id = String::from_utf8_lossy(request_id.as_bytes());
-    let (status, duration_ms) = (response.status().as_u16(), took.as_millis());
-    tracing::warn!(%method, status, %request_id, duration_ms, cause, "a request failed");
-}
-
-/// Counts a request as in progress, also when its client hangs up.
-struct InProgress<'a>(&'a Metrics);
-
-impl<'a> InProgress<'a> {
-    fn start(metrics: &'a Metrics) -> Self {
-        metrics.started();
-        Self(metrics)
+    /// Somebody should look: a backend is away, or something is broken. Keys and values stay out of the log.
+    fn log_failure(&self, response: &Response, took: Duration) {
+        let cause = response
+            .extensions()
+            .get::<Cause>()
+            .map_or("", |Cause(cause)| cause.as_str());
+        let request_id = String::from_utf8_lossy(self.request_id.as_bytes());
+        let (method, status) = (&self.method, response.status().as_u16());
+        let duration_ms = took.as_millis();
+        tracing::warn!(%method, status, %request_id, duration_ms, cause, "a request failed");
     }
 }
 
-impl Drop for InProgress<'_> {
+impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.0.ended();
+        self.limits.metrics.ended();
     }
 }
 
-/// Ids that are unique among processes: a random prefix and a counter.
+/// Ids that are unique among processes and cores: a random prefix and a counter.
 struct RequestIds {
     prefix: u32,
     counter: AtomicU64,

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use birbnest_service::Threads;
 use clap::Parser;
 
 #[global_allocator]
@@ -21,5 +22,6 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    birbnest_service::launch(&arguments.config, birbnest_api::run)
+    // What is not HTTP: one connection to NATS, the accepting of connections, and looks at the fence.
+    birbnest_service::launch(&arguments.config, Threads::One, birbnest_api::run)
 }

@@ -1,6 +1,9 @@
 //! What the service counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::http::{Method, StatusCode};
 use prometheus_client::{
@@ -60,6 +63,9 @@ struct Families {
     requests: Family<Answered, Counter>,
     durations: Family<ByMethod, Histogram>,
     reads: Family<ByOutcome, Counter>,
+    /// What nearly every request counts, looked up once.
+    hits: OnceLock<Counter>,
+    found: OnceLock<(Counter, Histogram)>,
     in_progress: Gauge,
     shed: Counter,
 }
@@ -70,6 +76,8 @@ impl Metrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             reads: Family::default(),
+            hits: OnceLock::new(),
+            found: OnceLock::new(),
             in_progress: Gauge::default(),
             shed: Counter::default(),
         };
@@ -96,15 +104,21 @@ impl Metrics {
     }
 
     pub(crate) fn read(&self, outcome: Outcome) {
-        self.0.reads.get_or_create(&ByOutcome { outcome }).inc();
+        let count = || self.0.reads.get_or_create_owned(&ByOutcome { outcome });
+        if outcome == Outcome::Hit {
+            self.0.hits.get_or_init(count).inc();
+        } else {
+            count().inc();
+        }
     }
 
     pub(crate) fn shed(&self) {
         self.0.shed.inc();
     }
 
-    pub(crate) fn started(&self) {
-        self.0.in_progress.inc();
+    /// A request began; returns how many were in progress before it.
+    pub(crate) fn started(&self) -> i64 {
+        self.0.in_progress.inc()
     }
 
     /// A request ended, answered or not.
@@ -113,19 +127,25 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, method: &Method, status: StatusCode, took: Duration) {
-        let method = Verb::from(method);
-        self.0
-            .requests
-            .get_or_create(&Answered {
-                method,
-                status: status.as_u16(),
-            })
-            .inc();
-        self.0
-            .durations
-            .get_or_create(&ByMethod { method })
-            .observe(took.as_secs_f64());
+        let count = || self.counters(method, status);
+        if *method == Method::GET && status == StatusCode::OK {
+            note(self.0.found.get_or_init(count), took);
+        } else {
+            note(&count(), took);
+        }
     }
+
+    fn counters(&self, method: &Method, status: StatusCode) -> (Counter, Histogram) {
+        let (method, status) = (Verb::from(method), status.as_u16());
+        let requests = self.0.requests.get_or_create_owned(&Answered { method, status });
+        let durations = self.0.durations.get_or_create_owned(&ByMethod { method });
+        (requests, durations)
+    }
+}
+
+fn note((requests, durations): &(Counter, Histogram), took: Duration) {
+    requests.inc();
+    durations.observe(took.as_secs_f64());
 }
 
 impl From<&Method> for Verb {

@@ -26,6 +26,14 @@ pub(crate) struct Read {
     pub(crate) source: Source,
 }
 
+/// An entry that the cache knows nothing of.
+#[derive(Debug)]
+pub(crate) struct Miss {
+    id: EntryId,
+    hash: KeyHash,
+    partition: Partition,
+}
+
 /// A live entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
@@ -33,36 +41,57 @@ pub(crate) struct Envelope {
     pub(crate) json: Bytes,
 }
 
-/// Reads entries, cheap to clone.
-#[derive(Clone)]
+/// Where the readers of all cores meet who miss the same key.
+pub(crate) type SharedFlights = Arc<Flights<Result<Read, Problem>>>;
+
+/// Reads entries.
 pub(crate) struct ReadPath {
     cache: Cache,
     sources: Sources,
     metrics: Metrics,
     partitions: u16,
-    flights: Arc<Flights<Result<Read, Problem>>>,
+    flights: SharedFlights,
 }
 
 impl ReadPath {
-    pub(crate) fn new(cache: Cache, sources: Sources, metrics: Metrics, partitions: u16) -> Self {
+    pub(crate) fn new(
+        cache: Cache,
+        sources: Sources,
+        metrics: Metrics,
+        partitions: u16,
+        flights: SharedFlights,
+    ) -> Self {
         Self {
             cache,
             sources,
             metrics,
             partitions,
-            flights: Arc::new(Flights::new()),
+            flights,
         }
     }
 
     /// Reads one entry, as it was at `at_least` or later.
     pub(crate) async fn get(&self, id: EntryId, at_least: Version) -> Result<Read, Problem> {
+        match self.cached(id, at_least).await {
+            Ok(read) => Ok(read),
+            Err(miss) => self.miss(miss, at_least).await,
+        }
+    }
+
+    /// What the cache says of an entry, or what the sources must be asked with. Waits for Redis and for nothing else.
+    pub(crate) async fn cached(&self, id: EntryId, at_least: Version) -> Result<Read, Miss> {
         let hash = id.hash();
         let partition = hash.partition(self.partitions);
         let mut cached = self.cache.get(partition, &id).await.unwrap_or(Cached::Unknown);
         if is_older(&cached, at_least) {
             cached = Cached::Unknown;
         }
-        let read = self.finish(id, hash, partition, cached).await?;
+        self.judged(cached).ok_or(Miss { id, hash, partition })
+    }
+
+    /// Asks the sources for what the cache does not have.
+    pub(crate) async fn miss(&self, miss: Miss, at_least: Version) -> Result<Read, Problem> {
+        let read = self.ask(miss).await?;
         if read.as_of < at_least {
             return Err(Problem::unavailable(
                 "what can be reached is older than Birb-Min-Version asks for",
@@ -88,7 +117,13 @@ impl ReadPath {
             .into_iter()
             .zip(cached)
             .map(|((partition, id), cached)| async move {
-                let read = self.finish(id.clone(), id.hash(), partition, cached).await?;
+                let read = match self.judged(cached) {
+                    Some(read) => read,
+                    None => {
+                        let (id, hash) = (id.clone(), id.hash());
+                        self.ask(Miss { id, hash, partition }).await?
+                    }
+                };
                 Ok((id, read))
             });
         stream::iter(reads)
@@ -97,13 +132,8 @@ impl ReadPath {
             .await
     }
 
-    async fn finish(
-        &self,
-        id: EntryId,
-        hash: KeyHash,
-        partition: Partition,
-        cached: Cached,
-    ) -> Result<Read, Problem> {
+    /// The answer, if the cache has one.
+    fn judged(&self, cached: Cached) -> Option<Read> {
         let (found, as_of, outcome) = match cached {
             Cached::Entry { version, envelope } => {
                 let json = envelope;
@@ -112,11 +142,11 @@ impl ReadPath {
             Cached::Absent { version } => (None, version, Outcome::NegativeHit),
             Cached::Unknown => {
                 self.metrics.read(Outcome::Miss);
-                return self.miss(id, hash, partition).await;
+                return None;
             }
         };
         self.metrics.read(outcome);
-        Ok(Read {
+        Some(Read {
             found,
             as_of,
             source: Source::Cache,
@@ -124,7 +154,7 @@ impl ReadPath {
     }
 
     /// Asks the sources, together with the others who miss the same key.
-    async fn miss(&self, id: EntryId, hash: KeyHash, partition: Partition) -> Result<Read, Problem> {
+    async fn ask(&self, Miss { id, hash, partition }: Miss) -> Result<Read, Problem> {
         loop {
             match self.flights.board(hash) {
                 Boarding::Join(flight) => {

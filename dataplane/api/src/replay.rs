@@ -4,7 +4,7 @@
 //! looked at. Dying after that and before the letter is removed leaves both; the write bears the letter's own operation
 //! id, so the next replay sees that it was made and only removes the letter.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use birbnest_core::{Entry, Record, Timestamp, Version};
@@ -32,7 +32,7 @@ pub(crate) struct Replay {
     pub(crate) letters: Letters,
     pub(crate) sources: Sources,
     pub(crate) postgres: Postgres,
-    pub(crate) write: WritePath,
+    pub(crate) write: Arc<WritePath>,
     /// How long a look at the sources may take: nothing may be purged meanwhile that it rests on.
     pub(crate) deadline: Duration,
     pub(crate) partitions: u16,

@@ -37,14 +37,24 @@ pub(crate) fn found(read: Read, conditions: &Conditions) -> Result<Response, Pro
         return Err(Problem::not_found().cache_status(status));
     };
     conditions.admit_read(Some(envelope.version))?;
-    let mut headers = HeaderMap::with_capacity(4);
+    let is_known = conditions.is_known(envelope.version);
+    let body = if is_known {
+        axum::body::Body::empty()
+    } else {
+        envelope.json.into()
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    // These, the request's id, and perhaps its instance.
+    headers.reserve(5);
     headers.insert(header::ETAG, etag(envelope.version));
     headers.insert(CACHE_STATUS, status);
-    if conditions.is_known(envelope.version) {
-        return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        headers.insert(header::CONTENT_TYPE, JSON);
     }
-    headers.insert(header::CONTENT_TYPE, JSON);
-    Ok((StatusCode::OK, headers, envelope.json).into_response())
+    Ok(response)
 }
 
 /// Digits and quotes are always a valid header value.

@@ -1,12 +1,9 @@
 //! Which handler answers which request.
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
     http::{Method, StatusCode},
-    middleware,
     response::Response,
     routing::{get, post},
 };
@@ -14,22 +11,26 @@ use axum::{
 use crate::{
     app::App,
     dead_letters,
-    limits::{self, Limits},
     problem::Problem,
     request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
     response,
 };
 
+/// What precedes the key in the path of an entry.
+pub(crate) const ENTRIES: &str = "/v1/cache/";
+/// What the paths of batches begin with, which are no keys.
+pub(crate) const BATCHES: &str = "/v1/cache/batch/";
+
 /// Every route of the cache. The wildcard takes slashes into the key: clients send keys as a raw path.
-pub(crate) fn router(app: App, limits: Limits) -> Router {
+pub(crate) fn router(app: App) -> Router {
     let body_limit = app.max_body_bytes();
     Router::new()
-        .route("/v1/cache/batch/get", post(get_batch))
-        .route("/v1/cache/batch/put", post(put_batch))
-        .route("/v1/cache/batch/delete", post(delete_batch))
+        .route(&format!("{BATCHES}get"), post(get_batch))
+        .route(&format!("{BATCHES}put"), post(put_batch))
+        .route(&format!("{BATCHES}delete"), post(delete_batch))
         .route("/v1/increment/{*key}", post(increment))
         .route(
-            "/v1/cache/{*key}",
+            &format!("{ENTRIES}{{*key}}"),
             get(get_entry)
                 .post(put_entry)
                 .put(put_entry)
@@ -40,7 +41,6 @@ pub(crate) fn router(app: App, limits: Limits) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(body_limit))
-        .layer(middleware::from_fn_with_state(Arc::new(limits), limits::admit))
         .with_state(app)
 }
 

@@ -1,19 +1,30 @@
 //! Wires the stores to the routes and serves until the shutdown.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use birbnest_core::config::{Config, Secrets};
-use birbnest_service::{Health, Shutdown, probes_router, serve};
-use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log};
+use birbnest_service::{Answers, Cores, Health, Shutdown, probes_router};
+use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log, redis::Cache};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinError};
 
 use crate::{
-    app::App, dead_letters::Letters, decide::Decider, durable::Durable, limits::Limits, metrics::Metrics,
-    read::ReadPath, replay::Replay, routes::router, sources::Sources, write::WritePath,
+    app::{App, Paths},
+    dead_letters::Letters,
+    decide::Decider,
+    durable::Durable,
+    flight::Flights,
+    front::Front,
+    limits::Limits,
+    metrics::Metrics,
+    read::{ReadPath, SharedFlights},
+    replay::Replay,
+    routes::router,
+    sources::Sources,
+    write::WritePath,
 };
 
-/// Why the service could not start. Backends that are away are no reason: it waits for them.
+/// Why the service could not start or go on. Backends that are away are no reason: it waits for them.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The address is taken, or not of this machine.
@@ -24,72 +35,106 @@ pub enum RunError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The operating system refused a thread.
+    #[error("cannot start the threads that serve: {0}")]
+    Threads(#[from] io::Error),
     /// The address of a backend cannot be used.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// A thread that serves ended that should not have: a defect, and a restart is the way to go on.
+    #[error("a thread that serves HTTP ended: {0}")]
+    Broken(#[from] JoinError),
 }
 
 /// Serves until the shutdown begins, then ends the requests in progress.
 ///
 /// # Errors
-/// When an address cannot be used.
-pub async fn run(config: Config, secrets: Secrets, shutdown: Shutdown) -> Result<(), RunError> {
+/// When an address cannot be used, or a thread broke.
+pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Result<(), RunError> {
     let address = config.api.listen;
     let listener = match TcpListener::bind(address).await {
         Ok(listener) => listener,
         Err(source) => return Err(RunError::Listen { address, source }),
     };
-    let Backends {
-        postgres,
-        fences,
-        cache,
-    } = Backends::start(&config, &secrets, "birbnest-api")?;
-    let log = Log::start(
-        &secrets.nats_url,
-        &config.stream,
-        postgres.clone(),
-        fences.clone(),
-    )
-    .map_err(BackendError::from)?;
+    // So that a hit, which has no clock of its own, is within the request's time, too.
+    config.redis.command_timeout = config.redis.command_timeout.min(config.api.request_timeout);
+    let backends = Backends::start(&config, &secrets, "birbnest-api")?;
+    let (postgres, fences) = (backends.postgres.clone(), backends.fences.clone());
+    let log = Log::start(&secrets.nats_url, &config.stream, postgres, fences).map_err(BackendError::from)?;
+    let cores = Cores::start()?;
+    let caches: Vec<Cache> = cores
+        .each(|| backends.cache())
+        .into_iter()
+        .collect::<Result<_, _>>()?;
+    let health = health(&backends, &caches, &log, &shutdown);
+    let services = services(&config, &backends, &log, caches, health);
+    let grace = config.api.shutdown_grace.get();
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), cores = services.len(), "serving the cache");
+    cores.serve(listener, services, &shutdown, grace).await?;
+    Ok(())
+}
 
+fn health(backends: &Backends, caches: &[Cache], log: &Log, shutdown: &Shutdown) -> Health {
     let health = Health::new("birbnest-api", shutdown.clone());
+    let redis = Connectivity::of_all(caches.iter().map(Cache::status).collect());
+    for (name, status) in [
+        ("database", backends.fences.status()),
+        ("redis", redis),
+        ("nats", log.status()),
+    ] {
+        health.check(name).follow(status, Connectivity::trouble);
+    }
     health
-        .check("database")
-        .follow(fences.status(), Connectivity::trouble);
-    health
-        .check("redis")
-        .follow(cache.status(), Connectivity::trouble);
-    health.check("nats").follow(log.status(), Connectivity::trouble);
+}
 
+/// What each core answers with, around its own connection to Redis.
+fn services(
+    config: &Config,
+    backends: &Backends,
+    log: &Log,
+    caches: Vec<Cache>,
+    health: Health,
+) -> Vec<impl Answers> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let probes = probes_router(health, registry);
     let partitions = config.stream.partitions;
-    let sources = Sources::new(log.clone(), postgres.clone(), fences.clone());
     // A client is told what came of its write before the whole request runs out of time.
     let patience = config.api.request_timeout.get() / 2;
+    let (postgres, fences) = (&backends.postgres, &backends.fences);
+    let sources = Sources::new(log.clone(), postgres.clone(), fences.clone());
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
     let deadline = patience.min(config.stream.horizon.get() / 2);
-    let decider = Decider::new(sources.clone(), deadline);
-    let durable = Durable::start(&postgres, fences, partitions, patience);
+    let decider = Arc::new(Decider::new(sources.clone(), deadline));
+    let durable = Durable::start(postgres, fences.clone(), partitions, patience);
     let letters = Letters::new(log.clone(), postgres.clone());
-    let write = WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache);
-    let app = App {
-        replay: Replay {
+    let flights: SharedFlights = Arc::new(Flights::new());
+    let front = |cache: Cache| {
+        let (log, decider, durable) = (log.clone(), Arc::clone(&decider), durable.clone());
+        let (sources, flights) = (sources.clone(), Arc::clone(&flights));
+        let write = WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache);
+        let write = Arc::new(write);
+        let app = App::new(Paths {
+            replay: Replay {
+                letters: letters.clone(),
+                sources: sources.clone(),
+                postgres: postgres.clone(),
+                write: Arc::clone(&write),
+                deadline,
+                partitions,
+            },
             letters: letters.clone(),
-            sources: sources.clone(),
-            postgres,
-            write: write.clone(),
-            deadline,
-            partitions,
-        },
-        letters,
-        write,
-        read: ReadPath::new(cache, sources, metrics.clone(), partitions),
-        max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
+            write,
+            read: ReadPath::new(cache, sources, metrics.clone(), partitions, flights),
+            max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
+        });
+        Front {
+            entries: router(app.clone()),
+            app,
+            limits: Limits::new(&config.api, metrics.clone()),
+            probes: probes.clone(),
+        }
     };
-    let limits = Limits::new(&config.api, metrics);
-    let router = router(app, limits).merge(probes_router(health, registry));
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "serving the cache");
-    serve(listener, router, &shutdown, config.api.shutdown_grace.get()).await;
-    Ok(())
+    let fronts = caches.into_iter().map(front);
+    fronts.map(Front::into_service).collect()
 }

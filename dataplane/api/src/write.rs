@@ -45,8 +45,7 @@ pub(crate) struct Written {
     pub(crate) replayed: bool,
 }
 
-/// Makes writes, cheap to clone.
-#[derive(Clone)]
+/// Makes writes.
 pub(crate) struct WritePath {
     log: Log,
     cache: Cache,
@@ -61,7 +60,7 @@ impl WritePath {
     pub(crate) fn new(
         log: Log,
         cache: Cache,
-        decider: Decider,
+        decider: Arc<Decider>,
         durable: Durable,
         partitions: u16,
         config: &CacheConfig,
@@ -69,7 +68,7 @@ impl WritePath {
         Self {
             log,
             cache,
-            decider: Arc::new(decider),
+            decider,
             durable,
             partitions,
             mode: config.write_mode,
@@ -78,13 +77,13 @@ impl WritePath {
     }
 
     /// Several at once: they share round trips, and each has an outcome of its own.
-    pub(crate) async fn write_many(&self, orders: Vec<Order>) -> Vec<Result<Written, Problem>> {
+    pub(crate) async fn write_many(self: &Arc<Self>, orders: Vec<Order>) -> Vec<Result<Written, Problem>> {
         join_all(orders.into_iter().map(|order| self.write(order))).await
     }
 
     /// Detached: a client that hangs up must not cut the write in two.
-    pub(crate) async fn write(&self, order: Order) -> Result<Written, Problem> {
-        let path = self.clone();
+    pub(crate) async fn write(self: &Arc<Self>, order: Order) -> Result<Written, Problem> {
+        let path = Arc::clone(self);
         match tokio::spawn(async move { path.carry_out(order).await }).await {
             Ok(written) => written,
             Err(panicked) => Err(outcome_unknown().cause(&panicked)),

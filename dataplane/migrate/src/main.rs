@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use birbnest_migrate::{MigrateError, Tasks, run};
+use birbnest_service::Threads;
 use clap::Parser;
 
 /// Where Kubernetes looks for a container's last words (`terminationMessagePath`).
@@ -29,13 +30,17 @@ fn main() -> ExitCode {
         with_streams: arguments.with_streams,
         drop_schema: arguments.drop_schema,
     };
-    birbnest_service::launch(&arguments.config, |config, secrets, shutdown| async move {
-        // Cut in the middle, the migration in progress is rolled back, and the lock ends with the connection.
-        let outcome = shutdown.or(Box::pin(run(&config, &secrets, tasks))).await;
-        outcome
-            .unwrap_or(Err(MigrateError::Interrupted))
-            .inspect_err(leave_last_words)
-    })
+    birbnest_service::launch(
+        &arguments.config,
+        Threads::One,
+        |config, secrets, shutdown| async move {
+            // Cut in the middle, the migration in progress is rolled back, and the lock ends with the connection.
+            let outcome = shutdown.or(Box::pin(run(&config, &secrets, tasks))).await;
+            outcome
+                .unwrap_or(Err(MigrateError::Interrupted))
+                .inspect_err(leave_last_words)
+        },
+    )
 }
 
 /// So that the operator can say in the nest's status why a migration failed.

@@ -4,6 +4,8 @@ use std::{error::Error, panic, path::Path, process::ExitCode, thread};
 
 use birbnest_core::config::{Config, LogConfig, Secrets};
 
+use tokio::runtime::Builder;
+
 use crate::{Shutdown, logging};
 
 /// Exit code of work that failed.
@@ -11,12 +13,21 @@ pub const EXIT_FAILURE: u8 = 1;
 /// Exit code of a configuration that cannot be used: starting again does not help.
 pub const EXIT_INVALID_CONFIG: u8 = 2;
 
+/// Which threads the work's tasks run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// All on one: for work that is mostly waiting, or has threads of its own ([`Cores`](crate::Cores)).
+    One,
+    /// On as many as there are cores; a task may move between them.
+    PerCore,
+}
+
 /// Runs a data-plane binary: reads its configuration file and secrets, starts logging and the runtime, and runs `work`
 /// until it ends. `work` is told by the [`Shutdown`] when SIGTERM or SIGINT came.
 ///
 /// The exit code is 0 when `work` succeeded, [`EXIT_INVALID_CONFIG`] when the file or a secret cannot be used (the
 /// standard error names the field), else [`EXIT_FAILURE`].
-pub fn launch<W, F, E>(config: &Path, work: W) -> ExitCode
+pub fn launch<W, F, E>(config: &Path, threads: Threads, work: W) -> ExitCode
 where
     W: FnOnce(Config, Secrets, Shutdown) -> F,
     F: Future<Output = Result<(), E>>,
@@ -31,11 +42,11 @@ where
         Err(error) => return invalid(&error),
     };
     let log = config.log.clone();
-    launch_with(&log, |shutdown| work(config, secrets, shutdown))
+    launch_with(&log, threads, |shutdown| work(config, secrets, shutdown))
 }
 
 /// Runs a binary that has no configuration file, as [`launch`] does.
-pub fn launch_with<W, F, E>(log: &LogConfig, work: W) -> ExitCode
+pub fn launch_with<W, F, E>(log: &LogConfig, threads: Threads, work: W) -> ExitCode
 where
     W: FnOnce(Shutdown) -> F,
     F: Future<Output = Result<(), E>>,
@@ -45,7 +56,7 @@ where
     log_panics();
     // A provider that is installed already (by a test of the same process) serves as well.
     let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    match run(work) {
+    match run(threads, work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             tracing::error!(error = message, "the process ends with a failure");
@@ -54,13 +65,17 @@ where
     }
 }
 
-fn run<W, F, E>(work: W) -> Result<(), String>
+fn run<W, F, E>(threads: Threads, work: W) -> Result<(), String>
 where
     W: FnOnce(Shutdown) -> F,
     F: Future<Output = Result<(), E>>,
     E: Error,
 {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let mut builder = match threads {
+        Threads::One => Builder::new_current_thread(),
+        Threads::PerCore => Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
@@ -125,9 +140,11 @@ mod tests {
 
     #[test]
     fn a_missing_configuration_file_exits_2() {
-        let code = launch(Path::new("/nowhere/birbnest.yaml"), |_, _, _| async {
-            Ok::<_, io::Error>(())
-        });
+        let code = launch(
+            Path::new("/nowhere/birbnest.yaml"),
+            Threads::One,
+            |_, _, _| async { Ok::<_, io::Error>(()) },
+        );
         assert_eq!(
             format!("{code:?}"),
             format!("{:?}", ExitCode::from(EXIT_INVALID_CONFIG))

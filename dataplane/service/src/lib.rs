@@ -1,8 +1,10 @@
 //! What every BirbNest process needs around its work: logs, metrics, health, shutdown.
 //!
 //! A binary's `main` parses its arguments and calls [`launch`]; its `run(listener, …, shutdown)` registers a
-//! [`Health`] check per backend, merges [`probes_router`] into its routes and hands them to [`serve`].
+//! [`Health`] check per backend, merges [`probes_router`] into its routes and hands them to [`serve`] or to its [`Cores`].
 
+mod connections;
+mod cores;
 mod health;
 mod launch;
 mod logging;
@@ -10,8 +12,10 @@ mod probes;
 mod serve;
 mod shutdown;
 
+pub use connections::{Answers, Drained};
+pub use cores::Cores;
 pub use health::{Check, Health, Heartbeat};
-pub use launch::{EXIT_FAILURE, EXIT_INVALID_CONFIG, launch, launch_with};
-pub use probes::probes_router;
-pub use serve::{Drained, serve};
+pub use launch::{EXIT_FAILURE, EXIT_INVALID_CONFIG, Threads, launch, launch_with};
+pub use probes::{PROBES, probes_router};
+pub use serve::serve;
 pub use shutdown::Shutdown;

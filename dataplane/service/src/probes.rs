@@ -23,17 +23,21 @@ struct Probes {
     registry: Arc<Registry>,
 }
 
+/// The paths of the routes.
+pub const PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/metrics"];
+
 /// The four routes. `/metrics` shows the registry, and the health checks as metrics too.
 pub fn probes_router<S>(health: Health, mut registry: Registry) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     registry.register_collector(Box::new(health.clone()));
+    let [live, ready, report, figures] = PROBES;
     Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/health", get(health_report))
-        .route("/metrics", get(metrics))
+        .route(live, get(livez))
+        .route(ready, get(readyz))
+        .route(report, get(health_report))
+        .route(figures, get(metrics))
         .with_state(Probes {
             health,
             registry: Arc::new(registry),

@@ -39,6 +39,12 @@ impl Shutdown {
         Ok(shutdown)
     }
 
+    /// A shutdown that begins with this one, and whose users do not meet those of this one at a lock.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self(self.0.child_token())
+    }
+
     /// Begins the shutdown; once is enough.
     pub fn begin(&self) {
         self.0.cancel();

@@ -1,6 +1,8 @@
 //! What the API and the worker have in common: the stores that their addresses name.
 
-use birbnest_core::config::{Config, Secrets};
+use std::sync::Arc;
+
+use birbnest_core::config::{CacheConfig, Config, RedisConfig, Secrets};
 
 use crate::{
     fence::FenceWatch,
@@ -23,15 +25,20 @@ pub enum BackendError {
     Postgres(#[from] PostgresError),
 }
 
-/// The database, what its fences say, and the cache whose generation they raise. Each is cheap to clone.
+/// The database, what its fences say, and where the cache is whose generation they raise. Cheap to clone.
 #[derive(Clone)]
 pub struct Backends {
     /// The database behind.
     pub postgres: Postgres,
     /// The fence of every partition.
     pub fences: FenceWatch,
-    /// The cache in front.
-    pub cache: Cache,
+    cache: Arc<CacheAddress>,
+}
+
+struct CacheAddress {
+    url: String,
+    redis: RedisConfig,
+    cache: CacheConfig,
 }
 
 impl Backends {
@@ -42,12 +49,24 @@ impl Backends {
     pub fn start(config: &Config, secrets: &Secrets, name: &'static str) -> Result<Self, BackendError> {
         let postgres = Postgres::connect(&secrets.postgres_url, name, &config.postgres)?;
         let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
-        let generations = fences.generations();
-        let cache = Cache::start(&secrets.redis_url, &config.redis, &config.cache, generations)?;
+        let cache = CacheAddress {
+            url: secrets.redis_url.clone(),
+            redis: config.redis.clone(),
+            cache: config.cache.clone(),
+        };
         Ok(Self {
             postgres,
             fences,
-            cache,
+            cache: Arc::new(cache),
         })
+    }
+
+    /// Starts a connection to the cache, on the runtime in whose context this is called.
+    ///
+    /// # Errors
+    /// When its address cannot be used.
+    pub fn cache(&self) -> Result<Cache, BackendError> {
+        let CacheAddress { url, redis, cache } = &*self.cache;
+        Ok(Cache::start(url, redis, cache, self.fences.generations())?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use birbnest_service::Threads;
 use clap::Parser;
 
 #[global_allocator]
@@ -21,8 +22,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    birbnest_service::launch(&arguments.config, async |config, secrets, shutdown| {
-        let listener = birbnest_worker::listen(config.worker.listen).await?;
-        Box::pin(birbnest_worker::run(listener, config, secrets, shutdown)).await
-    })
+    birbnest_service::launch(
+        &arguments.config,
+        Threads::PerCore,
+        async |config, secrets, shutdown| {
+            let listener = birbnest_worker::listen(config.worker.listen).await?;
+            Box::pin(birbnest_worker::run(listener, config, secrets, shutdown)).await
+        },
+    )
 }

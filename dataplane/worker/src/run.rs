@@ -124,11 +124,9 @@ impl Worker {
         shutdown: Shutdown,
         metrics: Metrics,
     ) -> Result<Self, RunError> {
-        let Backends {
-            postgres,
-            fences,
-            cache,
-        } = Backends::start(&config, secrets, "birbnest-worker")?;
+        let backends = Backends::start(&config, secrets, "birbnest-worker")?;
+        let cache = backends.cache()?;
+        let Backends { postgres, fences, .. } = backends;
         health
             .check("database")
             .follow(fences.status(), Connectivity::trouble);

@@ -12,6 +12,9 @@ use crate::Connectivity;
 
 /// How often an idle connection is tried, so that a dead one is found before a request finds it.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Commands that wait for their turn to be written: more than one core has requests in progress, so that none waits to be
+/// let in.
+const PIPELINE: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection and the process it leads to. Both are used together: a copy is judged by the generation of the
@@ -118,7 +121,8 @@ async fn watch_session(session: &Arc<Session>, shared: &std::sync::Weak<Shared>)
 async fn connect(client: &Client, response_timeout: Duration) -> Result<Session, RedisError> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(Some(response_timeout));
+        .set_response_timeout(Some(response_timeout))
+        .set_pipeline_buffer_size(PIPELINE);
     let mut connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await?;

@@ -12,6 +12,7 @@ pub(super) const GENERATION_LEN: usize = 16;
 /// Characters of it that come from the `run_id` of Redis, and those that come from the fence's counter.
 const RUN_ID_LEN: usize = 10;
 const COUNTER_MASK: u64 = 0xff_ffff;
+const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 
 /// The generation of a connection: the `run_id` of its Redis process and the fence's counter. It changes when the
 /// process is another one or was restored, and when a worker or a new epoch raises the counter.
@@ -21,10 +22,16 @@ pub(super) struct Tag([u8; GENERATION_LEN]);
 impl Tag {
     /// From the `run_id` (40 hexadecimal digits) and the counter.
     pub(super) fn new(run_id: &str, counter: u64) -> Self {
-        let text = format!("{run_id:0<RUN_ID_LEN$.RUN_ID_LEN$}{:06x}", counter & COUNTER_MASK);
         let mut tag = [b'0'; GENERATION_LEN];
-        for (byte, digit) in tag.iter_mut().zip(text.bytes()) {
+        let (process, digits) = tag.split_at_mut(RUN_ID_LEN);
+        for (byte, digit) in process.iter_mut().zip(run_id.bytes()) {
             *byte = digit;
+        }
+        let mut left = counter & COUNTER_MASK;
+        for byte in digits.iter_mut().rev() {
+            let digit = usize::try_from(left & 0xf).unwrap_or_default();
+            *byte = HEXADECIMAL[digit];
+            left >>= 4;
         }
         Self(tag)
     }
@@ -74,6 +81,12 @@ mod tests {
         assert_ne!(Tag::new(&one, 1), Tag::new(&two, 1));
         assert_ne!(Tag::new(&one, 1), Tag::new(&one, 2));
         assert_eq!(Tag::new(&one, 1), Tag::new(&one, 1));
+    }
+
+    #[test]
+    fn a_tag_is_the_start_of_the_process_and_the_counter_in_hexadecimal() {
+        let tag = Tag::new("0123456789abcdef0123456789abcdef01234567", 0x1_23ab_cdef);
+        assert_eq!(tag.as_bytes(), b"0123456789abcdef");
     }
 
     #[test]

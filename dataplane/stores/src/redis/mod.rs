@@ -239,7 +239,7 @@ impl Cache {
 
     /// Every key of a nest starts with its prefix; no instance contains a colon, so no two names run together.
     fn key(&self, id: &EntryId) -> String {
-        format!("{}:{}:{}", self.key_prefix, id.instance.as_str(), id.key.as_str())
+        [&*self.key_prefix, id.instance.as_str(), id.key.as_str()].join(":")
     }
 
     /// What is left of the entry's time to live, at most the residency and at least a millisecond.

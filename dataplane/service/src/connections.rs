@@ -1,0 +1,144 @@
+//! Open HTTP connections, and how they end.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, Request, header::CONNECTION},
+    response::Response,
+};
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::Shutdown;
+
+/// How long a client may take to send the head of a request; idle connections are closed by it too, so it is above
+/// what load balancers keep theirs open for.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long connections may go on to be used after the shutdown began, so that their clients can be asked to leave.
+const LEAVING: Duration = Duration::from_secs(2);
+const LEAVING_LOOK: Duration = Duration::from_millis(20);
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every request in progress was answered.
+    Fully,
+    /// The grace period ended first; this many connections were open when it began.
+    Cut(usize),
+}
+
+impl Drained {
+    /// How two servers ended together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Cut(one), Self::Cut(two)) => Self::Cut(one + two),
+            (Self::Fully, other) => other,
+            (cut, Self::Fully) => cut,
+        }
+    }
+}
+
+/// What answers the requests of a connection. Every connection has a clone.
+pub trait Answers:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// The connections of one runtime.
+pub(crate) struct Connections<S> {
+    builder: Builder<TokioExecutor>,
+    service: S,
+    open: GracefulShutdown,
+    /// Of its own, so that runtimes do not meet at one lock with every answer.
+    shutdown: Arc<Shutdown>,
+}
+
+impl<S: Answers> Connections<S> {
+    pub(crate) fn new(service: S, shutdown: &Shutdown) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_READ_TIMEOUT);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEADER_READ_TIMEOUT);
+        Self {
+            builder,
+            service,
+            open: GracefulShutdown::new(),
+            shutdown: Arc::new(shutdown.child()),
+        }
+    }
+
+    /// Serves the connection in a task; `token` is dropped when it has ended.
+    pub(crate) fn add(&self, stream: TcpStream, token: impl Send + 'static) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "the connection keeps Nagle's algorithm");
+        }
+        let (service, shutdown) = (self.service.clone(), Arc::clone(&self.shutdown));
+        let polite = service_fn(move |request| {
+            let (answer, shutdown) = (service.call(request), Arc::clone(&shutdown));
+            async move { Ok::<_, Infallible>(asked_to_leave(answer.await?, &shutdown)) }
+        });
+        let connection = self.builder.serve_connection(TokioIo::new(stream), polite);
+        let watched = self.open.watch(connection.into_owned());
+        tokio::spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(error, "the connection ended early");
+            }
+            drop(token);
+        });
+    }
+
+    /// Lets the requests in progress end, and the clients leave.
+    pub(crate) async fn drain(self, grace: Duration) -> Drained {
+        let open = self.open.count();
+        let leaving = LEAVING.min(grace / 2);
+        let asked = Instant::now();
+        while self.open.count() > 0 && asked.elapsed() < leaving {
+            sleep(LEAVING_LOOK).await;
+        }
+        if timeout(grace.saturating_sub(asked.elapsed()), self.open.shutdown())
+            .await
+            .is_ok()
+        {
+            return Drained::Fully;
+        }
+        tracing::warn!(
+            open_at_shutdown = open,
+            "the grace period ended before all requests did"
+        );
+        Drained::Cut(open)
+    }
+}
+
+/// HTTP/2 has a message of its own for this, and drops the header.
+fn asked_to_leave(mut response: Response, shutdown: &Shutdown) -> Response {
+    if shutdown.has_begun() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
