@@ -117,13 +117,18 @@ impl ReadPath {
             .into_iter()
             .zip(cached)
             .map(|((partition, id), cached)| async move {
-                let read = match self.judged(cached) {
-                    Some(read) => read,
-                    None => {
-                        let (id, hash) = (id.clone(), id.hash());
-                        self.ask(Miss { id, hash, partition }).await?
-                    }
-                };
+                if let Some(read) = self.judged(cached) {
+                    return Ok((id, read));
+                }
+                let hash = id.hash();
+                let asked = id.clone();
+                let read = self
+                    .ask(Miss {
+                        id: asked,
+                        hash,
+                        partition,
+                    })
+                    .await?;
                 Ok((id, read))
             });
         stream::iter(reads)

@@ -5,15 +5,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{
-    Client, Statistics, Subject,
-    connection::State,
-    jetstream::{AckKind, message::Acker},
-};
+use async_nats::{Client, Statistics, Subject, connection::State, jetstream::AckKind};
 
 /// The connection over which a message came. What is settled over a later one would be taken for a message of the same
 /// sequence in a stream that may have been recreated meanwhile; left alone, the message is simply delivered again.
-#[derive(Clone)]
 pub(crate) struct Link {
     client: Client,
     statistics: Arc<Statistics>,
@@ -21,15 +16,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// The connection as it is now.
-    pub(crate) fn of(client: &Client) -> Self {
+    /// The connection as it is now. Shared by all that comes over it.
+    pub(crate) fn of(client: &Client) -> Arc<Self> {
         let statistics = client.statistics();
         let connects = statistics.connects.load(Ordering::Acquire);
-        Self {
+        Arc::new(Self {
             client: client.clone(),
             statistics,
             connects,
-        }
+        })
     }
 
     fn still_stands(&self) -> bool {
@@ -41,17 +36,24 @@ impl Link {
 /// A delivered message that is not settled yet. Dropping it means that it is delivered again after the consumer's
 /// `ack_wait`.
 pub(crate) struct Receipt {
-    acker: Acker,
-    link: Link,
+    /// Where the server expects to be told.
+    reply: Subject,
+    link: Arc<Link>,
     subject: Subject,
     sequence: u64,
     delivered: u32,
 }
 
 impl Receipt {
-    pub(crate) fn new(acker: Acker, link: Link, subject: Subject, sequence: u64, delivered: u32) -> Self {
+    pub(crate) fn new(
+        reply: Subject,
+        link: Arc<Link>,
+        subject: Subject,
+        sequence: u64,
+        delivered: u32,
+    ) -> Self {
         Self {
-            acker,
+            reply,
             link,
             subject,
             sequence,
@@ -97,7 +99,8 @@ impl Receipt {
             );
             return;
         }
-        if let Err(error) = self.acker.ack_with(kind).await {
+        let told = self.link.client.publish(self.reply.clone(), kind.into());
+        if let Err(error) = told.await {
             tracing::debug!(sequence = self.sequence, %error, "not settled, so it will come again");
         }
     }

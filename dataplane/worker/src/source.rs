@@ -1,6 +1,6 @@
 //! Pulling messages of one partition.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     Client,
@@ -9,7 +9,6 @@ use async_nats::{
         Message,
         consumer::PullConsumer,
         context::{Context, ContextBuilder},
-        message::Acker,
     },
 };
 use birbnest_core::{CONSUMER, Entry, Version};
@@ -140,7 +139,7 @@ impl Source {
         &self,
         messages: usize,
         wait: Duration,
-        link: &Link,
+        link: &Arc<Link>,
         pulled: &mut Pulled,
     ) -> Result<(), SourceError> {
         if messages == 0 {
@@ -181,7 +180,7 @@ impl Source {
 }
 
 impl Pulled {
-    fn take(&mut self, message: async_nats::Message, context: &Context, link: &Link) {
+    fn take(&mut self, message: async_nats::Message, context: &Context, link: &Arc<Link>) {
         let context = context.clone();
         let message = Message { message, context };
         let (sequence, delivered, waiting) = match message.info() {
@@ -194,8 +193,9 @@ impl Pulled {
             Err(error) => return tracing::error!(%error, "a message without a place in its stream"),
         };
         self.waiting = waiting;
-        let (message, acker): (_, Acker) = message.split();
-        let receipt = Receipt::new(acker, link.clone(), message.subject, sequence, delivered);
+        let message = message.message;
+        let Some(reply) = message.reply else { return };
+        let receipt = Receipt::new(reply, Arc::clone(link), message.subject, sequence, delivered);
         match entry_of(message.headers.as_ref(), sequence, &message.payload) {
             Ok(entry) => self.entries.push((entry, receipt)),
             Err(error) => self.unreadable.push(Unreadable {

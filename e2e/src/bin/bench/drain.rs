@@ -43,7 +43,8 @@ pub(crate) async fn compare(house: &House, size: usize, settings: &Settings) -> 
         .collect::<anyhow::Result<_>>()?;
 
     let jetstream = house.nats.jetstream().await;
-    let mut comparison = Comparison::new("worker drain", "COPY", size);
+    let name = format!("drain of {}k", settings.backlog / 1000);
+    let mut comparison = Comparison::new(&name, "COPY", size, settings);
     for _ in 0..settings.rounds {
         postgres
             .execute(AssertSqlSafe(format!("TRUNCATE {table}, copied")))

@@ -12,9 +12,12 @@
 #![allow(clippy::print_stdout, reason = "the table is what this program is for")]
 
 mod drain;
+mod full;
 mod measure;
 mod reads;
 mod report;
+mod usage;
+mod webdis;
 mod writes;
 mod wrk;
 
@@ -32,10 +35,10 @@ use writes::Worker;
 #[derive(Clone, Debug, Parser)]
 struct Settings {
     /// Rounds of each comparison; the median is reported.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Seconds of load in each half of a round.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 1)]
     seconds: u64,
     /// Connections, or tasks where a client has only one.
     #[arg(long, default_value_t = 64)]
@@ -46,6 +49,9 @@ struct Settings {
     /// Partitions of the queue.
     #[arg(long, default_value_t = StreamConfig::default().partitions, value_parser = clap::value_parser!(u16).range(1..=64))]
     partitions: u16,
+    /// Also with other numbers of connections, sizes, keys and backlogs, in batches, and beside webdis if it is installed.
+    #[arg(long)]
+    full: bool,
     /// Only these comparisons.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Subject::ALL)]
     only: Vec<Subject>,
@@ -85,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
         for size in SIZES {
             eprintln!("{subject:?} of {size} bytes");
             match subject {
-                Subject::Reads => report.add(reads::compare(&lazy, size, &settings).await?),
+                Subject::Reads => report.add(reads::compare("GET hit", &lazy, KEYS, size, &settings).await?),
                 Subject::Drain => report.add(drain::compare(&lazy, size, &settings).await?),
                 Subject::Writes => {
                     for (name, house, worker) in [
@@ -97,6 +103,9 @@ async fn main() -> anyhow::Result<()> {
                     }
                 }
             }
+        }
+        if settings.full {
+            full::more(*subject, &lazy, &settings, &mut report).await?;
         }
     }
     println!("{}", report.table());

@@ -1,8 +1,10 @@
 //! Figures of one run and of several.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
+
+use crate::{Settings, usage::Spent};
 
 /// One run under load.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -26,20 +28,26 @@ pub(crate) struct Comparison {
     pub(crate) peer: &'static str,
     /// Bytes of a value.
     pub(crate) value_bytes: usize,
+    /// Connections of each.
+    pub(crate) connections: usize,
     /// BirbNest's runs.
     pub(crate) ours: Vec<Run>,
     /// The peer's runs.
     pub(crate) theirs: Vec<Run>,
+    /// What BirbNest's runs cost each process, where it was looked at.
+    pub(crate) usage: BTreeMap<String, Spent>,
 }
 
 impl Comparison {
-    pub(crate) fn new(name: &str, peer: &'static str, value_bytes: usize) -> Self {
+    pub(crate) fn new(name: &str, peer: &'static str, value_bytes: usize, settings: &Settings) -> Self {
         Self {
             name: name.to_owned(),
             peer,
             value_bytes,
+            connections: settings.connections,
             ours: vec![],
             theirs: vec![],
+            usage: BTreeMap::new(),
         }
     }
 

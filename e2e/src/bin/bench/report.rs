@@ -61,10 +61,11 @@ impl Report {
     /// One line for each comparison, and one for each floor.
     pub(crate) fn table(&self) -> String {
         let mut text = format!(
-            "\nmedian of {} interleaved rounds; milliseconds\n{:<16}{:>6}{:>12}{:>8}{:>8}{:>8}   {:<20}{:>12}{:>8}{:>8}{:>8}\n",
+            "\nmedian of {} interleaved rounds; milliseconds\n{:<16}{:>7}{:>6}{:>12}{:>8}{:>8}{:>8}   {:<20}{:>12}{:>8}{:>8}{:>8}\n",
             self.rounds,
             "",
             "bytes",
+            "conn",
             "per second",
             "p50",
             "p99",
@@ -80,9 +81,10 @@ impl Report {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{:<16}{:>6}{:>12.0}{}   {:<20}{:>12.0}{}{:>8.2}{}",
+                "{:<16}{:>7}{:>6}{:>12.0}{}   {:<20}{:>12.0}{}{:>8.2}{}",
                 comparison.name,
                 comparison.value_bytes,
+                comparison.connections,
                 ours.per_second,
                 latencies(&[ours.p50_ms, ours.p99_ms, ours.p999_ms]),
                 comparison.peer,
@@ -94,6 +96,23 @@ impl Report {
                 } else {
                     String::new()
                 },
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\nprocessor time of an operation in microseconds, peak memory in MB"
+        );
+        for comparison in self.comparisons.iter().filter(|one| !one.usage.is_empty()) {
+            let costs = comparison
+                .usage
+                .iter()
+                .map(|(process, spent)| format!("{process} {:.1} ({:.0} MB)", spent.micros, spent.peak_mb));
+            let costs = costs.collect::<Vec<_>>().join("   ");
+            let (name, bytes) = (&comparison.name, comparison.value_bytes);
+            let _ = writeln!(
+                text,
+                "{name:<16}{bytes:>7}{:>6}   {costs}",
+                comparison.connections
             );
         }
         let _ = writeln!(

@@ -20,6 +20,7 @@ use serde_json::value::RawValue;
 use crate::{
     KEYS, Settings,
     measure::{Comparison, Run, run_of},
+    usage::Usage,
     value, wrk,
 };
 
@@ -31,8 +32,8 @@ pub(crate) struct Message {
 }
 
 /// The paths that reads and writes are spread over.
-pub(crate) fn paths() -> Vec<String> {
-    (0..KEYS)
+pub(crate) fn paths(keys: usize) -> Vec<String> {
+    (0..keys)
         .map(|number| format!("/v1/cache/bench-{number}"))
         .collect()
 }
@@ -73,15 +74,17 @@ pub(crate) async fn compare(
         .collect::<anyhow::Result<_>>()?;
     let messages = Arc::new(messages);
     let body = format!(r#"{{"value": {}}}"#, value(size));
-    let mut comparison = Comparison::new(name, "publish, await ack", size);
+    let mut comparison = Comparison::new(name, "publish, await ack", size, settings);
+    let mut usage = Usage::default();
     for _ in 0..settings.rounds {
         if worker == Worker::Draining {
             house.worker().process().start();
             house.worker().until_ready().await;
         }
-        comparison
-            .ours
-            .push(wrk::post(house.api().client.base(), &paths(), &body, settings)?);
+        let ours = usage.over(house, || {
+            wrk::post(house.api().client.base(), &paths(KEYS), &body, settings)
+        })?;
+        comparison.ours.push(ours);
         if worker == Worker::Draining {
             house.worker().stop().await;
         }
@@ -91,6 +94,7 @@ pub(crate) async fn compare(
             .push(publish(&jetstream, &messages, settings).await?);
         purge(&jetstream, &twins, settings).await?;
     }
+    comparison.usage = usage.per_operation(&comparison.ours, settings);
     for partition in partitions(settings) {
         jetstream.delete_stream(twins.stream(partition)).await?;
     }

@@ -14,7 +14,7 @@ const TEMPLATE: &str = r#"
 local requests = {}
 function init(arguments)
   math.randomseed(tonumber(tostring(requests):match("0x(%x+)"), 16))
-  for line in io.lines("PATHS") do requests[#requests + 1] = wrk.format("METHOD", line, HEADERS, BODY) end
+  for line in io.lines("LINES") do requests[#requests + 1] = REQUEST end
 end
 function request() return requests[math.random(#requests)] end
 function done(summary, latency, _)
@@ -36,36 +36,37 @@ struct Summary {
     p999: f64,
 }
 
+const JSON: &str = r#"{["content-type"] = "application/json"}"#;
+
 /// GETs of random paths.
 pub(crate) fn get(base: &str, paths: &[String], settings: &Settings) -> anyhow::Result<Run> {
-    run(
-        base,
-        paths,
-        settings,
-        &TEMPLATE
-            .replace("METHOD", "GET")
-            .replace("HEADERS", "nil")
-            .replace("BODY", "nil"),
-    )
+    run(base, paths, settings, r#"wrk.format("GET", line)"#)
 }
 
 /// POSTs of one JSON body to random paths.
 pub(crate) fn post(base: &str, paths: &[String], body: &str, settings: &Settings) -> anyhow::Result<Run> {
-    let headers = r#"{["content-type"] = "application/json"}"#;
-    let script = TEMPLATE.replace("METHOD", "POST").replace("HEADERS", headers);
-    run(
-        base,
-        paths,
-        settings,
-        &script.replace("BODY", &format!("[==[{body}]==]")),
-    )
+    let request = format!(r#"wrk.format("POST", line, {JSON}, [==[{body}]==])"#);
+    run(base, paths, settings, &request)
 }
 
-fn run(base: &str, paths: &[String], settings: &Settings, script: &str) -> anyhow::Result<Run> {
+/// POSTs of random JSON bodies to one path.
+pub(crate) fn post_any(
+    base: &str,
+    path: &str,
+    bodies: &[String],
+    settings: &Settings,
+) -> anyhow::Result<Run> {
+    let request = format!(r#"wrk.format("POST", "{path}", {JSON}, line)"#);
+    run(base, bodies, settings, &request)
+}
+
+/// Random ones of the requests that the Lua expression makes of each `line`.
+fn run(base: &str, lines: &[String], settings: &Settings, request: &str) -> anyhow::Result<Run> {
     let directory = fresh_directory("wrk");
-    let (list, file) = (directory.join("paths"), directory.join("load.lua"));
-    fs::write(&list, paths.join("\n"))?;
-    fs::write(&file, script.replace("PATHS", &list.display().to_string()))?;
+    let (list, file) = (directory.join("lines"), directory.join("load.lua"));
+    fs::write(&list, lines.join("\n"))?;
+    let script = TEMPLATE.replace("LINES", &list.display().to_string());
+    fs::write(&file, script.replace("REQUEST", request))?;
     let output = Command::new(program("wrk", "BIRBNEST_WRK", &[]))
         .args(["--threads", "1", "--latency", "--script"])
         .arg(&file)

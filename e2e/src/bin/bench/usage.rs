@@ -1,0 +1,86 @@
+//! What processes spend: processor time and memory, as Linux counts them.
+
+use std::{collections::BTreeMap, fs};
+
+use birbnest_e2e::{house::House, servers::Process};
+use serde::Serialize;
+
+use crate::{Settings, measure::Run};
+
+/// Ticks per second in `/proc` (`USER_HZ`), which is 100 on every Linux that Rust runs on.
+const TICKS: f64 = 100.0;
+
+/// What one process spent.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Spent {
+    /// Processor time per operation, in microseconds.
+    pub(crate) micros: f64,
+    /// The most memory that it ever had, in MB.
+    pub(crate) peak_mb: f64,
+}
+
+/// The processor time of the processes of a house while something runs.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    seconds: BTreeMap<&'static str, f64>,
+    peak_mb: BTreeMap<&'static str, f64>,
+}
+
+impl Usage {
+    /// Runs the load and adds up what it made the processes spend.
+    pub(crate) fn over<T>(&mut self, house: &House, load: impl FnOnce() -> T) -> T {
+        let before = processes(house).map(|(_, process)| seconds(process));
+        let outcome = load();
+        for ((name, process), before) in processes(house).into_iter().zip(before) {
+            *self.seconds.entry(name).or_default() += seconds(process) - before;
+            self.peak_mb.insert(name, peak_mb(process));
+        }
+        outcome
+    }
+
+    /// The share of each operation of these runs.
+    pub(crate) fn per_operation(&self, runs: &[Run], settings: &Settings) -> BTreeMap<String, Spent> {
+        let rates: f64 = runs.iter().map(|run| run.per_second).sum();
+        let operations = rates * settings.duration().as_secs_f64();
+        let spent = self.seconds.iter().map(|(name, seconds)| {
+            let micros = seconds * 1e6 / operations;
+            let peak_mb = self.peak_mb.get(name).copied().unwrap_or_default();
+            ((*name).to_owned(), Spent { micros, peak_mb })
+        });
+        spent.collect()
+    }
+}
+
+fn processes(house: &House) -> [(&'static str, &Process); 3] {
+    [
+        ("api", house.api().process()),
+        ("redis", house.redis.process()),
+        ("nats", house.nats.process()),
+    ]
+}
+
+/// User and system time since the process began.
+fn seconds(process: &Process) -> f64 {
+    let stat = read(process, "stat");
+    // The name of the program, in parentheses, may contain anything.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|text| text.parse::<f64>().ok())
+        .sum();
+    ticks / TICKS
+}
+
+fn peak_mb(process: &Process) -> f64 {
+    let status = read(process, "status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or_default() / 1024.0
+}
+
+/// Empty when the process is not there.
+fn read(process: &Process, file: &str) -> String {
+    let id = process.id().unwrap_or_default();
+    fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default()
+}
