@@ -14,6 +14,6 @@ pub use durability::{Durability, WriteMode};
 pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, Partition};
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
 pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};
-pub use stream::{CONSUMER, Incarnation, StreamNames};
+pub use stream::{Incarnation, StreamNames, consumer_epoch, consumer_name};
 pub use timestamp::{TIMESTAMP_LEN, Timestamp};
 pub use version::{Base, Version, VersionOverflow};

@@ -4,8 +4,18 @@ use std::fmt;
 
 use crate::{KeyHash, Partition};
 
-/// The durable consumer of each persist stream.
-pub const CONSUMER: &str = "drain";
+/// What the names of the durable consumers of the persist streams start with.
+const CONSUMER: &str = "drain_";
+
+/// The durable consumer of a persist stream in an epoch.
+pub fn consumer_name(epoch: i64) -> String {
+    format!("{CONSUMER}{epoch}")
+}
+
+/// The epoch of a consumer of this name, `None` when it is somebody else's.
+pub fn consumer_epoch(name: &str) -> Option<i64> {
+    name.strip_prefix(CONSUMER)?.parse().ok()
+}
 
 /// The names that follow from the configured prefix.
 #[derive(Clone, Debug)]
@@ -89,6 +99,13 @@ impl fmt::Display for Incarnation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_consumer_tells_its_epoch() {
+        assert_eq!(consumer_epoch(&consumer_name(12)), Some(12));
+        assert_eq!(consumer_epoch("drain"), None);
+        assert_eq!(consumer_epoch("somebody_1"), None);
+    }
 
     #[test]
     fn a_dead_letter_keeps_its_place_under_another_subject() {

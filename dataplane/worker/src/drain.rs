@@ -6,7 +6,10 @@ use async_nats::Client;
 use birbnest_core::{Partition, config::WorkerConfig};
 use birbnest_service::Shutdown;
 use birbnest_stores::{fence::FenceWatch, postgres::Rejection};
-use tokio::{sync::mpsc::Sender, time::sleep};
+use tokio::{
+    sync::mpsc::Sender,
+    time::{sleep, timeout},
+};
 
 use crate::{
     batch::{Batch, Receipts},
@@ -42,16 +45,10 @@ pub(crate) struct Drain {
 impl Drain {
     /// Goes on until the shutdown; what is in hand then is written and sent on.
     pub(crate) async fn run(self) {
-        self.shutdown.or(self.until_fence()).await;
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        while !self.shutdown.has_begun() {
-            let ended = match Source::open(&self.client, &self.stream).await {
-                Ok(source) => {
-                    pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-                    self.drain(&source).await
-                }
-                Err(error) => Err(error),
-            };
+        while let Some(epoch) = self.shutdown.or(self.until_epoch()).await {
+            // Boxed: what asks JetStream is large, and this future is one of many.
+            let ended = Box::pin(self.drain_epoch(epoch, &mut pause)).await;
             if let Err(error) = ended {
                 self.health.failing(self.partition, &error);
                 self.persister.heartbeat.beat();
@@ -60,24 +57,40 @@ impl Drain {
         }
     }
 
+    /// Drains by the consumer of the current epoch, until that is over.
+    async fn drain_epoch(&self, epoch: i64, pause: &mut Backoff) -> Result<(), SourceError> {
+        let source = Source::open(&self.client, &self.stream, epoch).await?;
+        *pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        self.drain(&source, epoch).await
+    }
+
+    fn epoch(&self) -> Option<i64> {
+        self.fences.get(self.partition).map(|fence| fence.epoch)
+    }
+
     /// Nothing can be written before the partition has a fence; the first API makes it.
-    async fn until_fence(&self) {
+    async fn until_epoch(&self) -> i64 {
         let mut fences = self.fences.subscribe();
-        while self.fences.get(self.partition).is_none() {
-            tokio::select! {
-                changed = fences.changed() => if changed.is_err() { return },
-                () = sleep(LONGEST_PAUSE) => {}
-            }
+        loop {
             self.persister.heartbeat.beat();
+            if let Some(epoch) = self.epoch() {
+                return epoch;
+            }
+            // An error would say that nobody reads the fences any more, but this very watch keeps that task alive.
+            let _changed = timeout(LONGEST_PAUSE, fences.changed()).await;
         }
     }
 
-    /// Pulls and settles until the shutdown, or until the source fails.
-    async fn drain(&self, source: &Source) -> Result<(), SourceError> {
+    /// Pulls and settles until the shutdown, until the source fails, or until the epoch is over.
+    async fn drain(&self, source: &Source, epoch: i64) -> Result<(), SourceError> {
         let mut size = BatchSize::new(&self.config.batch);
         let mut backlog = false;
-        while !self.shutdown.has_begun() {
+        while !self.shutdown.has_begun() && self.epoch() == Some(epoch) {
             self.persister.heartbeat.beat();
+            let closed = self.persister.breaker.until_closed(&self.persister.heartbeat);
+            if self.shutdown.or(closed).await.is_none() {
+                return Ok(());
+            }
             let limit = size.limit();
             let pulled = source.pull(limit, self.config.batch.wait.get(), backlog).await?;
             self.health.healthy(self.partition);
@@ -92,13 +105,17 @@ impl Drain {
     }
 
     async fn settle(&self, pulled: Pulled) {
-        let mut poison: Vec<Poison> = pulled.unreadable.into_iter().map(Poison::unreadable).collect();
+        // What nobody can read does not need the database, which may be away.
+        let unreadable = pulled.unreadable.into_iter().map(Poison::unreadable);
+        self.poison.settle(unreadable.collect()).await;
         let batch = Batch::of(pulled.entries);
-        match self.persister.persist(&batch).await {
-            Ok(rejections) => poison.extend(self.send_on(batch, rejections).await),
+        match self.persister.persist(&batch, pulled.keep_every).await {
+            Ok(rejections) => {
+                let rejected = self.send_on(batch, rejections).await;
+                self.poison.settle(rejected).await;
+            }
             Err(Abandoned) => hand_back(batch).await,
         }
-        self.poison.settle(poison).await;
     }
 
     /// What was written goes to the refresher; what was rejected is returned.

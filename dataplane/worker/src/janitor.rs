@@ -13,7 +13,7 @@ use async_nats::{
         stream::{Info, Stream},
     },
 };
-use birbnest_core::{CONSUMER, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig, consumer_name};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
     jetstream::{DeadLetters, incarnation},
@@ -183,7 +183,10 @@ impl Janitor {
             .ok_or(PostgresError::NoFence(partition))?;
         let name = StreamNames::new(&self.config.prefix).stream(partition);
         let stream = self.context.get_stream(&name).await.map_err(nats)?;
-        let consumer = stream.consumer_info(CONSUMER).await.map_err(nats)?;
+        let consumer = stream
+            .consumer_info(consumer_name(fence.epoch))
+            .await
+            .map_err(nats)?;
         let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
         self.metrics
             .depth(partition, consumer.num_pending.saturating_add(unacknowledged));

@@ -14,6 +14,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::breaker::Phase;
+
 /// A partition as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByPartition {
@@ -54,6 +56,7 @@ struct Families {
     dead_letters_waiting: Family<Alone, Gauge>,
     upsert_errors: Family<ByCategory, Counter>,
     generations: Counter,
+    database_breaker: Gauge,
     queue_depth: Family<ByPartition, Gauge>,
     mark: Family<ByPartition, Gauge>,
     purged: Counter,
@@ -77,6 +80,7 @@ impl Metrics {
             dead_letters_waiting: Family::default(),
             upsert_errors: Family::default(),
             generations: Counter::default(),
+            database_breaker: Gauge::default(),
             queue_depth: Family::default(),
             mark: Family::default(),
             purged: Counter::default(),
@@ -129,6 +133,15 @@ impl Metrics {
     pub(crate) fn dead_letters_waiting(&self, letters: u64) {
         let gauge = self.0.dead_letters_waiting.get_or_create_owned(&Alone {});
         gauge.set(i64::try_from(letters).unwrap_or(i64::MAX));
+    }
+
+    /// The breaker of the database is in this phase now.
+    pub(crate) fn breaker(&self, phase: Phase) {
+        self.0.database_breaker.set(match phase {
+            Phase::Closed => 0,
+            Phase::HalfOpen => 1,
+            Phase::Open => 2,
+        });
     }
 
     /// All copies in Redis were made void.
@@ -218,6 +231,11 @@ impl Families {
             "upsert_errors",
             "Statements that failed, by category",
             self.upsert_errors.clone(),
+        );
+        worker.register(
+            "database_breaker",
+            "0 closed: batches are written; 1 half open: the database is asked; 2 open: nothing is pulled",
+            self.database_breaker.clone(),
         );
         worker.register(
             "cache_generations_raised",

@@ -1,28 +1,20 @@
 //! Writing a batch into PostgreSQL, whatever it takes.
 
-use std::{
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{ops::Range, pin::pin, time::Duration};
 
-use birbnest_core::{Entry, Partition, config::RetryConfig};
+use birbnest_core::{Entry, Partition};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::postgres::{Postgres, Rejection};
-use tokio::time::sleep;
+use tokio::time::{Instant, interval_at};
 
-use crate::{batch::Batch, metrics::Metrics, receipt::Receipt};
-
-/// While PostgreSQL is away it is asked this often at the least: a backlog is waiting for its return.
-const LONGEST_OUTAGE_PAUSE: Duration = Duration::from_secs(2);
-/// How often the server is told that a batch in hand is still being worked on; well below `ack_wait` (30 s).
-const KEEP_INTERVAL: Duration = Duration::from_secs(10);
+use crate::{batch::Batch, breaker::Breaker, metrics::Metrics, receipt::Receipt};
 
 /// Writes the batches of one partition.
 #[derive(Clone)]
 pub(crate) struct Persister {
     pub(crate) partition: Partition,
     pub(crate) postgres: Postgres,
-    pub(crate) retry: RetryConfig,
+    pub(crate) breaker: Breaker,
     pub(crate) shutdown: Shutdown,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) metrics: Metrics,
@@ -41,8 +33,24 @@ enum GivenUp {
 
 impl Persister {
     /// Writes the batch; says for each entry why PostgreSQL rejects it, or nothing when it is written. Returns only when
-    /// that is known of every entry: while PostgreSQL is away it waits, which also stops the pulling.
-    pub(crate) async fn persist(&self, batch: &Batch<Receipt>) -> Result<Vec<Option<Rejection>>, Abandoned> {
+    /// that is known of every entry: while PostgreSQL is away it waits, which also stops the pulling. Meanwhile the server
+    /// is told every now and then that the batch is still in hand, else it would deliver it to others, too.
+    pub(crate) async fn persist(
+        &self,
+        batch: &Batch<Receipt>,
+        keep_every: Duration,
+    ) -> Result<Vec<Option<Rejection>>, Abandoned> {
+        let mut turn = interval_at(Instant::now() + keep_every, keep_every);
+        let mut written = pin!(self.write(batch));
+        loop {
+            tokio::select! {
+                rejections = &mut written => return rejections,
+                _ = turn.tick() => keep(batch).await,
+            }
+        }
+    }
+
+    async fn write(&self, batch: &Batch<Receipt>) -> Result<Vec<Option<Rejection>>, Abandoned> {
         let mut rejections = vec![None; batch.entries.len()];
         let whole = 0..batch.entries.len();
         let mut todo = vec![whole];
@@ -54,7 +62,7 @@ impl Persister {
             else {
                 continue;
             };
-            match self.upsert(entries, batch).await {
+            match self.upsert(entries).await {
                 Ok(()) => {}
                 Err(GivenUp::Shutdown) => return Err(Abandoned),
                 Err(GivenUp::Rejected(error)) if range.len() == 1 => {
@@ -70,14 +78,14 @@ impl Persister {
     }
 
     /// Writes some entries of the batch, as often as it takes.
-    async fn upsert(&self, entries: &[Entry], batch: &Batch<Receipt>) -> Result<(), GivenUp> {
-        let mut pause = Backoff::new(self.retry.backoff.get(), LONGEST_OUTAGE_PAUSE);
-        let mut kept = Instant::now();
+    async fn upsert(&self, entries: &[Entry]) -> Result<(), GivenUp> {
         loop {
+            self.shutdown.or(self.breaker.until_closed(&self.heartbeat)).await;
             self.heartbeat.beat();
             let started = Instant::now();
             let error = match self.postgres.upsert(self.partition, entries).await {
                 Ok(written) => {
+                    self.breaker.succeeded();
                     let ghosts = entries
                         .iter()
                         .filter(|entry| entry.version <= written.mark)
@@ -89,17 +97,14 @@ impl Persister {
             };
             self.metrics.upsert_failed(error.category());
             if let Some(rejection) = error.rejection() {
+                self.breaker.succeeded();
                 return Err(GivenUp::Rejected(rejection));
             }
+            self.breaker.failed(&error);
             if self.shutdown.has_begun() {
                 return Err(GivenUp::Shutdown);
             }
             tracing::debug!(partition = %self.partition, %error, "the batch is kept until PostgreSQL takes it");
-            if kept.elapsed() >= KEEP_INTERVAL {
-                keep(batch).await;
-                kept = Instant::now();
-            }
-            self.shutdown.or(sleep(pause.next())).await;
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subscriber};
-use birbnest_core::CONSUMER;
 use futures::StreamExt;
 use serde_json::json;
 use tokio::time::timeout;
@@ -45,7 +44,13 @@ impl Request {
     ///
     /// # Errors
     /// Says why it cannot be sent.
-    pub(crate) async fn send(self, client: &Client, stream: &str, margin: Duration) -> Result<Pull, String> {
+    pub(crate) async fn send(
+        self,
+        client: &Client,
+        stream: &str,
+        consumer: &str,
+        margin: Duration,
+    ) -> Result<Pull, String> {
         let inbox = client.new_inbox();
         let answers = client
             .subscribe(inbox.clone())
@@ -54,7 +59,7 @@ impl Request {
         let nanos = u64::try_from(self.expires.as_nanos()).unwrap_or(u64::MAX);
         let payload =
             json!({ "batch": self.batch, "max_bytes": self.max_bytes, "expires": nanos }).to_string();
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{CONSUMER}");
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
         let sent = client.publish_with_reply(subject, inbox, payload.into()).await;
         sent.map_err(|error| error.to_string())?;
         Ok(Pull {

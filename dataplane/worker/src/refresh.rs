@@ -1,6 +1,6 @@
 //! After the commit: no reader may find anything older in Redis; then the messages are acknowledged.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use birbnest_core::{EntryId, Partition, Version};
 use birbnest_service::Shutdown;
@@ -10,7 +10,7 @@ use birbnest_stores::{
 };
 use tokio::{
     sync::mpsc::Receiver,
-    time::{Instant, sleep},
+    time::{Instant, interval_at, sleep},
 };
 
 use crate::{metrics::Metrics, receipt::Receipt};
@@ -18,6 +18,8 @@ use crate::{metrics::Metrics, receipt::Receipt};
 /// For so long a Redis that is away may come back before every copy in it is made void. While it lasts, committing goes
 /// on and acknowledgements are held; it ends well before `ack_wait` (30 s).
 const HOLD: Duration = Duration::from_secs(5);
+/// How often the server is told that a batch is still in hand: well below `ack_wait`.
+const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// How often a Redis that is away is tried.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -47,8 +49,22 @@ impl Refresher {
             while let Ok(more) = inbox.try_recv() {
                 batches.push(more);
             }
-            self.make_visible(&batches).await;
+            self.make_visible_in_time(&batches).await;
             self.acknowledge(batches).await;
+        }
+    }
+
+    /// While Redis and PostgreSQL are both away, the server is told that the batches are still in hand.
+    async fn make_visible_in_time(&self, batches: &[Committed]) {
+        let mut turn = interval_at(Instant::now() + KEEP_EVERY, KEEP_EVERY);
+        let mut visible = pin!(self.make_visible(batches));
+        loop {
+            tokio::select! {
+                () = &mut visible => return,
+                _ = turn.tick() => for receipt in batches.iter().flat_map(|batch| &batch.receipts) {
+                    receipt.keep().await;
+                },
+            }
         }
     }
 

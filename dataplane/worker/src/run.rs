@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    breaker::Breaker,
     drain::Drain,
     janitor::Janitor,
     metrics::Metrics,
@@ -110,6 +111,7 @@ struct Worker {
     postgres: Postgres,
     fences: FenceWatch,
     cache: Cache,
+    breaker: Breaker,
     health: Health,
     nats: SourceHealth,
     shutdown: Shutdown,
@@ -127,9 +129,8 @@ impl Worker {
         let backends = Backends::start(&config, secrets, "birbnest-worker")?;
         let cache = backends.cache()?;
         let Backends { postgres, fences, .. } = backends;
-        health
-            .check("database")
-            .follow(fences.status(), Connectivity::trouble);
+        let breaker = Breaker::new(metrics.clone());
+        breaker.report(health.check("database"), fences.status());
         health
             .check("redis")
             .follow(cache.status(), Connectivity::trouble);
@@ -139,6 +140,7 @@ impl Worker {
             postgres,
             fences,
             cache,
+            breaker,
             health,
             nats,
             shutdown,
@@ -174,6 +176,12 @@ impl Worker {
             self.metrics.clone(),
         );
         loops.spawn(janitor.run(self.shutdown.clone()));
+        loops.spawn(self.breaker.clone().run(
+            self.postgres.clone(),
+            self.config.worker.retry.backoff.get(),
+            self.health.heartbeat("breaker", LONGEST_SILENCE),
+            self.shutdown.clone(),
+        ));
 
         while let Some(Some(ended)) = self.shutdown.or(loops.join_next()).await {
             // Before the shutdown only a panic ends a loop.
@@ -218,7 +226,7 @@ impl Worker {
             let persister = Persister {
                 partition,
                 postgres: self.postgres.clone(),
-                retry: self.config.worker.retry.clone(),
+                breaker: self.breaker.clone(),
                 shutdown: self.shutdown.clone(),
                 heartbeat: self.health.heartbeat("drain", LONGEST_SILENCE),
                 metrics: self.metrics.clone(),

@@ -11,8 +11,8 @@ use async_nats::{
         context::{Context, ContextBuilder},
     },
 };
-use birbnest_core::{CONSUMER, Entry, Version};
-use birbnest_stores::jetstream::{entry_of, version_in};
+use birbnest_core::{Entry, Version};
+use birbnest_stores::jetstream::{entry_of, provision, version_in};
 use bytes::Bytes;
 
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) enum SourceError {
     #[error("nats is not connected")]
     NotConnected,
     /// The stream or its consumer is missing, or does not answer.
-    #[error("the consumer {CONSUMER} of the stream {stream} cannot be used: {message}")]
+    #[error("the consumer of the stream {stream} cannot be used: {message}")]
     Consumer {
         /// The stream.
         stream: String,
@@ -52,6 +52,8 @@ pub(crate) struct Source {
     client: Client,
     context: Context,
     stream: String,
+    consumer: String,
+    keep_every: Duration,
 }
 
 /// What was pulled.
@@ -61,6 +63,8 @@ pub(crate) struct Pulled {
     pub(crate) entries: Vec<(Entry, Receipt)>,
     /// Messages that cannot.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// How often the server must be told that they are still being worked on, or it delivers them again.
+    pub(crate) keep_every: Duration,
     /// How many more were waiting at the server behind the last one.
     pub(crate) waiting: u64,
 }
@@ -90,22 +94,31 @@ impl Pulled {
 }
 
 impl Source {
-    /// Finds the consumer.
-    pub(crate) async fn open(client: &Client, stream: &str) -> Result<Self, SourceError> {
+    /// Finds the epoch's consumer, or makes it: whoever raised the epoch may have died before.
+    pub(crate) async fn open(client: &Client, stream: &str, epoch: i64) -> Result<Self, SourceError> {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
-        let found: Result<PullConsumer, _> = context.get_consumer_from_stream(CONSUMER, stream).await;
-        match found {
-            Ok(_) => Ok(Self {
-                client: client.clone(),
-                context,
-                stream: stream.to_owned(),
-            }),
-            Err(_) if client.connection_state() != State::Connected => Err(SourceError::NotConnected),
-            Err(error) => Err(SourceError::Consumer {
-                stream: stream.to_owned(),
-                message: error.to_string(),
-            }),
-        }
+        let failed = |message: String| {
+            if client.connection_state() == State::Connected {
+                SourceError::Consumer {
+                    stream: stream.to_owned(),
+                    message,
+                }
+            } else {
+                SourceError::NotConnected
+            }
+        };
+        let name = provision::ensure_consumer(&context, stream, epoch)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let found: Result<PullConsumer, _> = context.get_consumer_from_stream(&name, stream).await;
+        let consumer = found.map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            client: client.clone(),
+            context,
+            stream: stream.to_owned(),
+            keep_every: consumer.cached_info().config.ack_wait / 3,
+            consumer: name,
+        })
     }
 
     /// Pulls up to `limit` messages. Without a `backlog`, waits a moment for the first one, and then `wait` for the
@@ -117,7 +130,10 @@ impl Source {
         backlog: bool,
     ) -> Result<Pulled, SourceError> {
         let link = Link::of(&self.client);
-        let mut pulled = Pulled::default();
+        let mut pulled = Pulled {
+            keep_every: self.keep_every,
+            ..Pulled::default()
+        };
         if !backlog {
             self.request(1, IDLE_WAIT, &link, &mut pulled).await?;
             if pulled.len() == 0 {
@@ -151,7 +167,9 @@ impl Source {
             max_bytes: MOST_BYTES,
             expires: wait,
         };
-        let sent = request.send(&self.client, &self.stream, MARGIN).await;
+        let sent = request
+            .send(&self.client, &self.stream, &self.consumer, MARGIN)
+            .await;
         let mut pull = sent.map_err(|error| self.failed(&error))?;
         loop {
             match pull.next().await {

@@ -107,7 +107,7 @@ async fn streams_come_back(nest: &Nest, jetstream: &async_nats::jetstream::Conte
     (config.max_messages, config.max_bytes) = (5, 5_000);
     jetstream.update_stream(&config).await.unwrap();
     let stream = jetstream.get_stream(&name).await.unwrap();
-    stream.delete_consumer("drain").await.unwrap();
+    stream.delete_consumer("drain_1").await.unwrap();
     eventually_within(
         Duration::from_mins(2),
         "limits and consumer are repaired",
@@ -118,7 +118,7 @@ async fn streams_come_back(nest: &Nest, jetstream: &async_nats::jetstream::Conte
                 .map_err(|error| error.to_string())?;
             let config = &stream.cached_info().config;
             seen((config.max_messages, config.max_bytes), |now| *now == wanted)?;
-            let consumer = stream.get_consumer::<pull::Config>("drain").await;
+            let consumer = stream.get_consumer::<pull::Config>("drain_1").await;
             consumer.map(drop).map_err(|error| error.to_string())
         },
     )

@@ -7,16 +7,17 @@
 )]
 
 mod dead_letters;
+mod epoch;
 mod nest;
+mod outage;
 
 use std::collections::BTreeMap;
 
-use birbnest_core::{CONSUMER, Content, config::Config};
+use birbnest_core::{Content, config::Config};
 use birbnest_e2e::{
     servers::{Disk, NatsServer, PostgresServer, RedisServer},
     wait::{eventually, seen},
 };
-use birbnest_migrate::Tasks;
 use birbnest_stores::postgres::Observed;
 use nest::{Nest, PARTITION};
 
@@ -113,25 +114,16 @@ async fn a_worker_that_is_asked_to_end_leaves_nothing_in_hand() {
 }
 
 #[tokio::test]
-async fn a_missing_consumer_is_said_in_the_health_report_and_heals() {
+async fn a_missing_consumer_is_made_again() {
     let nest = Nest::open().await;
     let worker = nest.worker().await;
     nest.put("before", "1").await;
     nest.until_text("before", "1").await;
-    nest.stream().await.delete_consumer(CONSUMER).await.unwrap();
-    eventually("the report names the consumer", || async {
-        seen(worker.check("nats").await?, |check| check.contains(CONSUMER))
-    })
-    .await;
-    let tasks = Tasks {
-        with_streams: true,
-        ..Tasks::default()
-    };
-    birbnest_migrate::run(&nest.config, &nest.secrets, tasks)
-        .await
-        .unwrap();
+    let consumer = nest.consumer().await;
+    nest.stream().await.delete_consumer(&consumer).await.unwrap();
     nest.put("after", "2").await;
     nest.until_text("after", "2").await;
+    nest.until_all_acknowledged().await;
     assert_eq!(worker.check("nats").await.unwrap(), "healthy");
     worker.stop().await;
 }
@@ -180,7 +172,7 @@ async fn without_redis_messages_are_acknowledged_only_after_its_copies_became_vo
     let held = nest
         .stream()
         .await
-        .consumer_info(CONSUMER)
+        .consumer_info(nest.consumer().await)
         .await
         .unwrap()
         .num_ack_pending;

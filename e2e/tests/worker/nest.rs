@@ -5,8 +5,9 @@ use async_nats::jetstream::{
     consumer::{self, Consumer},
 };
 use birbnest_core::{
-    CONSUMER, Content, EntryId, Partition, Record, StreamNames, Timestamp, Version,
+    Content, EntryId, Partition, Record, StreamNames, Timestamp, Version,
     config::{Config, Period, Secrets, StreamConfig},
+    consumer_name,
 };
 use birbnest_e2e::{
     servers::{NatsServer, PostgresServer, RedisServer},
@@ -53,8 +54,9 @@ impl Nest {
     /// Forgets what was acknowledged: what the stream still holds is delivered again.
     pub(crate) async fn make_consumer_anew(&self) {
         let stream = self.stream().await;
-        let settings = stream.consumer_info(CONSUMER).await.unwrap().config;
-        stream.delete_consumer(CONSUMER).await.unwrap();
+        let name = self.consumer().await;
+        let settings = stream.consumer_info(&name).await.unwrap().config;
+        stream.delete_consumer(&name).await.unwrap();
         let made: Consumer<consumer::Config> = stream.create_consumer(settings).await.unwrap();
         assert_eq!(made.cached_info().num_ack_pending, 0);
     }
@@ -165,22 +167,29 @@ impl Nest {
         self.jetstream.get_stream(name).await.unwrap()
     }
 
+    /// The consumer of the current epoch.
+    pub(crate) async fn consumer(&self) -> String {
+        let fence = self.postgres.fence(PARTITION).await.unwrap();
+        consumer_name(fence.unwrap().epoch)
+    }
+
     /// Waits until the consumer's figures are as they should be.
     pub(crate) async fn until_consumer(
         &self,
         what: &str,
         condition: impl Fn(&consumer::Info) -> bool,
     ) -> consumer::Info {
-        eventually(what, || async {
+        // Boxed: the futures of the tests hold many of these.
+        let found = eventually(what, || async {
             let info = self
                 .stream()
                 .await
-                .consumer_info(CONSUMER)
+                .consumer_info(self.consumer().await)
                 .await
                 .map_err(|error| error.to_string())?;
             seen(info, |info| condition(info))
-        })
-        .await
+        });
+        Box::pin(found).await
     }
 
     pub(crate) async fn until_all_acknowledged(&self) {

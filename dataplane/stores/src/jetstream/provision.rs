@@ -3,20 +3,22 @@
 //! Whatever can be changed in place is set back; what cannot be, or belongs to somebody else, is reported and never
 //! recreated: a recreated stream has lost the writes that only it held.
 
+mod consumer;
 mod error;
 mod wanted;
 
 use async_nats::jetstream::{
     self, Context, ErrorCode,
-    consumer::{self, Config as ConsumerConfig},
+    consumer::Info as ConsumerInfo,
     response::Response,
     stream::{self, Config as StreamSettings},
 };
-use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
+use birbnest_core::{Partition, StreamNames, config::StreamConfig};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use time::OffsetDateTime;
 
+pub use consumer::ensure_consumer;
 pub use error::ProvisionError;
 pub use wanted::OWNER_KEY;
 use wanted::{Obstacle, Role};
@@ -28,7 +30,7 @@ pub struct Provisioned {
     pub stream: String,
     /// What was done to the stream.
     pub stream_change: Change,
-    /// What was done to its consumer; nothing where it has none.
+    /// What was done to its consumer; nothing where it has none, or none yet.
     pub consumer_change: Change,
 }
 
@@ -66,8 +68,25 @@ pub struct Figures {
     pub drifted: bool,
 }
 
-/// Creates what is missing and repairs what was changed: the persist stream of every partition, and the stream of the dead
-/// letters. Safe to call at any time.
+impl Figures {
+    /// Before anybody has passed the fence and made a consumer.
+    fn undelivered(partition: Partition, pending: u64) -> Self {
+        Self {
+            partition,
+            pending,
+            ack_pending: 0,
+            redelivered: 0,
+            ack_floor: 0,
+            delivered: 0,
+            last_sequence: 0,
+            oldest_age_seconds: None,
+            drifted: false,
+        }
+    }
+}
+
+/// Creates what is missing and repairs what was changed: the persist stream of every partition with its consumer (which is
+/// made by those who pass the fence, see [`ensure_consumer`]), and the stream of the dead letters. Safe to call at any time.
 ///
 /// # Errors
 /// The first stream that could not be brought into shape; the ones before it are done.
@@ -77,7 +96,7 @@ pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provision
         let stream = role.stream(config);
         let stream_change = ensure_stream(js, &stream, config, role).await?;
         let consumer_change = match role {
-            Role::Persist(_) => ensure_consumer(js, &stream).await?,
+            Role::Persist(_) => consumer::repair(js, &stream).await?,
             Role::Dead => Change::None,
         };
         done.push(Provisioned {
@@ -98,23 +117,37 @@ pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>
     for partition in (0..config.partitions).map(Partition) {
         let name = StreamNames::new(&config.prefix).stream(partition);
         let stream = found(stream_info(js, &name).await?, &name)?;
-        let consumer = found(consumer_info(js, &name).await?, &name)?;
+        let consumer = found(consumer::current(js, &name).await?, &name)?;
         let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition)).as_ref()
             == Ok(&stream.config);
-        let consumer_fits = wanted::repaired_drain(&consumer.config).as_ref() == Ok(&consumer.config);
-        figures.push(Figures {
-            partition,
-            pending: consumer.num_pending,
-            ack_pending: consumer.num_ack_pending as u64,
-            redelivered: consumer.num_redelivered as u64,
-            ack_floor: consumer.ack_floor.stream_sequence,
-            delivered: consumer.delivered.consumer_sequence,
-            last_sequence: stream.state.last_sequence,
-            oldest_age_seconds: oldest_age(js, &name, &consumer).await?,
-            drifted: !(stream_fits && consumer_fits),
-        });
+        let mut of_partition = match &consumer {
+            Some(consumer) => consumed(js, &name, partition, consumer).await?,
+            None => Figures::undelivered(partition, stream.state.messages),
+        };
+        of_partition.last_sequence = stream.state.last_sequence;
+        of_partition.drifted |= !stream_fits;
+        figures.push(of_partition);
     }
     Ok(figures)
+}
+
+/// What the consumer says of its partition.
+async fn consumed(
+    js: &Context,
+    stream: &str,
+    partition: Partition,
+    consumer: &ConsumerInfo,
+) -> Result<Figures, ProvisionError> {
+    Ok(Figures {
+        pending: consumer.num_pending,
+        ack_pending: consumer.num_ack_pending as u64,
+        redelivered: consumer.num_redelivered as u64,
+        ack_floor: consumer.ack_floor.stream_sequence,
+        delivered: consumer.delivered.consumer_sequence,
+        oldest_age_seconds: oldest_age(js, stream, consumer).await?,
+        drifted: wanted::repaired_drain(&consumer.config).as_ref() != Ok(&consumer.config),
+        ..Figures::undelivered(partition, 0)
+    })
 }
 
 /// Messages of all partitions that are not acknowledged. A stream that is not there holds none; one without its consumer
@@ -130,15 +163,13 @@ pub async fn backlog(js: &Context, config: &StreamConfig) -> Result<u64, Provisi
             Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => continue,
             answer => found(answer, &name)?,
         };
-        backlog += match consumer_info(js, &name).await? {
-            Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => stream.state.messages,
-            answer => unacknowledged(&found(answer, &name)?),
-        };
+        let consumer = found(consumer::current(js, &name).await?, &name)?;
+        backlog += consumer.as_ref().map_or(stream.state.messages, unacknowledged);
     }
     Ok(backlog)
 }
 
-fn unacknowledged(consumer: &consumer::Info) -> u64 {
+fn unacknowledged(consumer: &ConsumerInfo) -> u64 {
     consumer.num_pending + consumer.num_ack_pending as u64
 }
 
@@ -157,7 +188,7 @@ struct Stored {
 async fn oldest_age(
     js: &Context,
     stream: &str,
-    consumer: &consumer::Info,
+    consumer: &ConsumerInfo,
 ) -> Result<Option<u64>, ProvisionError> {
     if unacknowledged(consumer) == 0 {
         return Ok(None);
@@ -196,11 +227,6 @@ pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), Provision
     Ok(())
 }
 
-/// What the workers' consumer must look like.
-pub(super) fn consumer_settings() -> ConsumerConfig {
-    wanted::drain()
-}
-
 async fn ensure_stream(
     js: &Context,
     name: &str,
@@ -235,46 +261,6 @@ async fn put_stream(js: &Context, verb: &str, settings: &StreamSettings) -> Resu
     found(answer, name).map(|_| ())
 }
 
-async fn ensure_consumer(js: &Context, stream: &str) -> Result<Change, ProvisionError> {
-    let existing = match consumer_info(js, stream).await? {
-        Ok(info) => info.config,
-        Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-            put_consumer(js, stream, "create", &wanted::drain()).await?;
-            return Ok(Change::Created);
-        }
-        Err(source) => {
-            return Err(ProvisionError::Refused {
-                stream: stream.to_owned(),
-                source,
-            });
-        }
-    };
-    let repaired = wanted::repaired_drain(&existing).map_err(|obstacle| {
-        obstruct(
-            obstacle,
-            stream,
-            format!("consumer {CONSUMER} of the stream {stream}"),
-        )
-    })?;
-    if repaired == existing {
-        return Ok(Change::None);
-    }
-    put_consumer(js, stream, "update", &repaired).await?;
-    Ok(Change::Repaired)
-}
-
-async fn put_consumer(
-    js: &Context,
-    stream: &str,
-    action: &str,
-    settings: &ConsumerConfig,
-) -> Result<(), ProvisionError> {
-    let order = json!({"stream_name": stream, "config": settings, "action": action});
-    let subject = format!("CONSUMER.CREATE.{stream}.{CONSUMER}");
-    let answer = call::<_, consumer::Info>(js, stream, &subject, &order).await?;
-    found(answer, stream).map(|_| ())
-}
-
 fn obstruct(obstacle: Obstacle, stream: &str, what: String) -> ProvisionError {
     match obstacle {
         Obstacle::Foreign(evidence) => ProvisionError::Foreign {
@@ -297,19 +283,6 @@ async fn stream_info(
     stream: &str,
 ) -> Result<Result<stream::Info, jetstream::Error>, ProvisionError> {
     call(js, stream, &format!("STREAM.INFO.{stream}"), &json!({})).await
-}
-
-async fn consumer_info(
-    js: &Context,
-    stream: &str,
-) -> Result<Result<consumer::Info, jetstream::Error>, ProvisionError> {
-    call(
-        js,
-        stream,
-        &format!("CONSUMER.INFO.{stream}.{CONSUMER}"),
-        &json!({}),
-    )
-    .await
 }
 
 /// One request to JetStream's API: the outer error is that nobody answered, the inner one what the server said.

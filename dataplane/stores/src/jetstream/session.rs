@@ -13,25 +13,26 @@ use async_nats::{
     Client, ConnectError, ServerAddr,
     jetstream::{
         Context,
-        consumer::{Config as Settings, Consumer},
         context::{ContextBuilder, GetStreamError},
-        stream::{ConsumerError, Info, InfoError, LastRawMessageErrorKind, Stream},
+        stream::{Info, InfoError, LastRawMessageErrorKind, Stream},
     },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use birbnest_core::{Base, CONSUMER, Incarnation, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Base, Incarnation, Partition, StreamNames, Version, config::StreamConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{connection::connect_once, provision, stored::entry_of_stored};
+use super::{
+    connection::connect_once,
+    provision::{self, ProvisionError},
+    stored::entry_of_stored,
+};
 use crate::{
     Connectivity,
     fence::{Fence, FenceWatch, Judgement, judge},
     postgres::{Postgres, PostgresError},
 };
 
-/// Metadata of the consumer that says for which epoch it was made.
-const EPOCH_KEY: &str = "birbnest.dev/epoch";
 /// How often pods that pass the fence at once may get in each other's way before one gives up and starts again.
 const MAX_TURNS: usize = 8;
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -85,8 +86,8 @@ enum SessionError {
     Stream { stream: String, source: GetStreamError },
     #[error("the stream {stream} did not say its state: {source}")]
     Info { stream: String, source: InfoError },
-    #[error("the consumer of the stream {stream} cannot be used: {message}")]
-    Consumer { stream: String, message: String },
+    #[error("the consumer cannot be used: {0}")]
+    Consumer(#[from] ProvisionError),
     #[error("the last message of the stream {stream} cannot be read: {message}")]
     History { stream: String, message: String },
     #[error("the fence cannot be read: {0}")]
@@ -196,7 +197,7 @@ impl Connector {
             match judge(&fence, &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
                     self.fences.observe(&fence);
-                    ensure_consumer(context, &stream, &name, fence.epoch).await?;
+                    provision::ensure_consumer(context, &name, fence.epoch).await?;
                     return Ok(Gate {
                         stream,
                         base: fence.base,
@@ -275,39 +276,4 @@ async fn highest_version(stream: &Stream, name: &str, last_sequence: u64) -> Res
         }
         Err(error) => Err(failed(error.to_string())),
     }
-}
-
-/// The workers' consumer must not remember acknowledgements of an older epoch, whose sequences may come again. It is
-/// made anew once per epoch; what the stream still holds is then delivered again, which versions make harmless.
-async fn ensure_consumer(
-    context: &Context,
-    stream: &Stream,
-    name: &str,
-    epoch: i64,
-) -> Result<(), SessionError> {
-    let failed = |message: String| SessionError::Consumer {
-        stream: name.to_owned(),
-        message,
-    };
-    let made_for = match stream.consumer_info(CONSUMER).await {
-        Ok(info) => info
-            .config
-            .metadata
-            .get(EPOCH_KEY)
-            .and_then(|epoch| epoch.parse().ok())
-            .unwrap_or(1),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    if made_for == epoch {
-        return Ok(());
-    }
-    if let Err(error) = stream.delete_consumer(CONSUMER).await {
-        // Another pod may have deleted it first; if not, creating it will say so.
-        tracing::debug!(%error, stream = name, "the old consumer was not deleted");
-    }
-    let mut settings = provision::consumer_settings();
-    settings.metadata.insert(EPOCH_KEY.to_owned(), epoch.to_string());
-    let created: Result<Consumer<Settings>, ConsumerError> =
-        context.create_consumer_on_stream(settings, name).await;
-    created.map(|_| ()).map_err(|error| failed(error.to_string()))
 }

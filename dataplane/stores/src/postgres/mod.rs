@@ -86,6 +86,18 @@ impl Postgres {
         lease.end(answered).map(drop)
     }
 
+    /// Whether the server takes writes: asked by one that changes nothing.
+    ///
+    /// # Errors
+    /// When it does not, be it away, read-only, or not migrated.
+    pub async fn probe(&self) -> Result<(), PostgresError> {
+        let mut lease = self.lease().await?;
+        let asked =
+            sqlx::query("UPDATE fence SET updated_at = now() WHERE partition < 0").execute(&mut *lease);
+        let answered = timeout(self.limit, asked).await;
+        lease.end(answered).map(drop)
+    }
+
     /// Closes every connection, after those in use were given back.
     pub async fn close(&self) {
         self.pool.close().await;

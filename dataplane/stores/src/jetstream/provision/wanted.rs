@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
     stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
-use birbnest_core::{CONSUMER, Partition, StreamNames, config::StreamConfig};
+use birbnest_core::{Partition, StreamNames, config::StreamConfig, consumer_name};
 
 /// Metadata key that says whose stream it is; its value is the prefix.
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
@@ -169,11 +169,11 @@ fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str
     Some(Obstacle::Fixed(reason.to_owned()))
 }
 
-/// The consumer that workers share.
-pub(super) fn drain() -> consumer::Config {
+/// The consumer that workers share in an epoch.
+pub(super) fn drain(epoch: i64) -> consumer::Config {
     let mut wanted = consumer::Config {
-        durable_name: Some(CONSUMER.to_owned()),
-        name: Some(CONSUMER.to_owned()),
+        durable_name: Some(consumer_name(epoch)),
+        name: Some(consumer_name(epoch)),
         ..Default::default()
     };
     prescribe_drain(&mut wanted);
@@ -310,7 +310,7 @@ mod tests {
             matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
             "{refused:?}"
         );
-        let mut found = drain();
+        let mut found = drain(1);
         found.deliver_policy = DeliverPolicy::New;
         let refused = repaired_drain(&found).unwrap_err();
         assert!(

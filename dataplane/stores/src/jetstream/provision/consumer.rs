@@ -1,0 +1,121 @@
+//! The durable consumer that the workers of a partition share: one per epoch.
+//!
+//! An acknowledgement names the stream, the consumer and a sequence, and nothing else. In another epoch the same sequence
+//! may be another message, so the consumer is another one, too: what was delivered by the old one can settle nothing of
+//! the new one, however late its acknowledgement comes. Whoever knows the epoch from the fence makes the consumer; what
+//! the stream still holds is then delivered again, which versions make harmless.
+
+use async_nats::jetstream::{
+    self, Context, ErrorCode,
+    consumer::{self, Config},
+    stream::DeleteStatus,
+};
+use birbnest_core::{consumer_epoch, consumer_name};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Change, ProvisionError, call, found, obstruct, wanted};
+
+/// The answer to a question for the consumers of a stream.
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    consumers: Option<Vec<String>>,
+}
+
+/// Makes the epoch's consumer if it is missing, and removes those of earlier epochs. Returns its name.
+///
+/// # Errors
+/// When JetStream does not answer or refuses. An earlier consumer that stays behind is no error: it settles nothing.
+pub async fn ensure_consumer(js: &Context, stream: &str, epoch: i64) -> Result<String, ProvisionError> {
+    let name = consumer_name(epoch);
+    match info(js, stream, &name).await? {
+        Ok(_) => {}
+        Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+            put(js, stream, "create", &wanted::drain(epoch)).await?;
+        }
+        Err(source) => return Err(refused(stream, source)),
+    }
+    for (earlier, other) in of_workers(js, stream).await? {
+        if earlier < epoch {
+            let subject = format!("CONSUMER.DELETE.{stream}.{other}");
+            let deleted = call::<_, DeleteStatus>(js, stream, &subject, &json!({})).await?;
+            if let Err(error) = deleted {
+                tracing::debug!(stream, consumer = other, %error, "the consumer of an earlier epoch stays");
+            }
+        }
+    }
+    Ok(name)
+}
+
+/// The consumer of the latest epoch; `None` before anybody has passed the fence.
+pub(super) async fn current(
+    js: &Context,
+    stream: &str,
+) -> Result<Result<Option<consumer::Info>, jetstream::Error>, ProvisionError> {
+    let latest = of_workers(js, stream).await?.into_iter().max();
+    let Some((_, name)) = latest else {
+        return Ok(Ok(None));
+    };
+    Ok(match info(js, stream, &name).await? {
+        Ok(info) => Ok(Some(info)),
+        Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
+        Err(error) => Err(error),
+    })
+}
+
+/// Sets back what was changed. A consumer that is missing is made by those who know its epoch.
+pub(super) async fn repair(js: &Context, stream: &str) -> Result<Change, ProvisionError> {
+    let Some(info) = found(current(js, stream).await?, stream)? else {
+        return Ok(Change::None);
+    };
+    let repaired = wanted::repaired_drain(&info.config).map_err(|obstacle| {
+        let what = format!("consumer {} of the stream {stream}", info.name);
+        obstruct(obstacle, stream, what)
+    })?;
+    if repaired == info.config {
+        return Ok(Change::None);
+    }
+    put(js, stream, "update", &repaired).await?;
+    Ok(Change::Repaired)
+}
+
+/// Epochs and names of the workers' consumers.
+async fn of_workers(js: &Context, stream: &str) -> Result<Vec<(i64, String)>, ProvisionError> {
+    let subject = format!("CONSUMER.NAMES.{stream}");
+    let answer = call::<_, Names>(js, stream, &subject, &json!({})).await?;
+    let names = found(answer, stream)?.consumers.unwrap_or_default();
+    let known = names.into_iter();
+    Ok(known
+        .filter_map(|name| Some((consumer_epoch(&name)?, name)))
+        .collect())
+}
+
+async fn info(
+    js: &Context,
+    stream: &str,
+    name: &str,
+) -> Result<Result<consumer::Info, jetstream::Error>, ProvisionError> {
+    call(js, stream, &format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await
+}
+
+async fn put(js: &Context, stream: &str, action: &str, settings: &Config) -> Result<(), ProvisionError> {
+    let name = settings.durable_name.as_deref().unwrap_or_default();
+    let order = json!({"stream_name": stream, "config": settings, "action": action});
+    let subject = format!("CONSUMER.CREATE.{stream}.{name}");
+    match call::<_, consumer::Info>(js, stream, &subject, &order).await? {
+        Ok(_) => Ok(()),
+        // Somebody else was faster, and an administrator has changed it since: that is repaired elsewhere.
+        Err(error) if action == "create" && error.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS => {
+            Ok(())
+        }
+        Err(source) => Err(refused(stream, source)),
+    }
+}
+
+fn refused(stream: &str, source: jetstream::Error) -> ProvisionError {
+    ProvisionError::Refused {
+        stream: stream.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,76 @@
+//! What was delivered in one epoch settles nothing of another.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    AckKind, Message,
+    consumer::{Consumer, pull},
+};
+use birbnest_core::{StreamNames, consumer_name};
+use birbnest_migrate::Tasks;
+use futures::StreamExt;
+
+use crate::nest::{Nest, PARTITION};
+
+/// Takes everything that the epoch's consumer delivers, and settles nothing.
+async fn in_hand(nest: &Nest, epoch: i64, count: usize) -> Vec<Message> {
+    let stream = nest.stream().await;
+    let consumer: Consumer<pull::Config> = stream.get_consumer(&consumer_name(epoch)).await.unwrap();
+    let batch = consumer
+        .fetch()
+        .max_messages(count)
+        .expires(Duration::from_secs(5));
+    let messages: Vec<_> = batch
+        .messages()
+        .await
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+        .await;
+    assert_eq!(messages.len(), count);
+    messages
+}
+
+fn sequence(message: &Message) -> u64 {
+    message.info().unwrap().stream_sequence
+}
+
+#[tokio::test]
+async fn a_late_acknowledgement_of_an_older_epoch_settles_no_new_message() {
+    let nest = Nest::open().await;
+    for i in 0..5 {
+        nest.put(&format!("old{i}"), "0").await;
+    }
+    let old = in_hand(&nest, 1, 5).await;
+
+    // The stream is lost and made anew: its sequences repeat.
+    let name = StreamNames::new(&nest.config.stream.prefix).stream(PARTITION);
+    nest.jetstream.delete_stream(&name).await.unwrap();
+    let tasks = Tasks {
+        with_streams: true,
+        ..Tasks::default()
+    };
+    birbnest_migrate::run(&nest.config, &nest.secrets, tasks)
+        .await
+        .unwrap();
+    nest.put("first", "0").await;
+    nest.put("k", "1").await;
+    assert_eq!(nest.postgres.fence(PARTITION).await.unwrap().unwrap().epoch, 2);
+    let messages = nest.stream().await.cached_info().state.messages;
+    let new = in_hand(&nest, 2, usize::try_from(messages).unwrap()).await;
+    let last = new.last().unwrap();
+    let twin = old.iter().find(|old| sequence(old) == sequence(last));
+    let twin = twin.expect("a message of the old stream has the sequence of the new one");
+
+    twin.double_ack()
+        .await
+        .expect_err("there is no such consumer any more");
+    // Its worker gives the new message back. Had it been settled, nobody would ever persist it.
+    for message in &new {
+        message.ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    let worker = nest.worker().await;
+    nest.until_text("k", "1").await;
+    nest.until_all_acknowledged().await;
+    worker.stop().await;
+}
