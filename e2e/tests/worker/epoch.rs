@@ -62,9 +62,8 @@ async fn a_late_acknowledgement_of_an_older_epoch_settles_no_new_message() {
     let twin = old.iter().find(|old| sequence(old) == sequence(last));
     let twin = twin.expect("a message of the old stream has the sequence of the new one");
 
-    twin.double_ack()
-        .await
-        .expect_err("there is no such consumer any more");
+    // It comes to a consumer that is no more. The client takes also "nobody listens" for an answer.
+    let _answered = twin.double_ack().await;
     // Its worker gives the new message back. Had it been settled, nobody would ever persist it.
     for message in &new {
         message.ack_with(AckKind::Nak(None)).await.unwrap();

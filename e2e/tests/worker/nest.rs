@@ -167,10 +167,19 @@ impl Nest {
         self.jetstream.get_stream(name).await.unwrap()
     }
 
-    /// The consumer of the current epoch.
+    /// The consumer of the current epoch, once somebody has passed the fence.
     pub(crate) async fn consumer(&self) -> String {
-        let fence = self.postgres.fence(PARTITION).await.unwrap();
-        consumer_name(fence.unwrap().epoch)
+        eventually("the partition has a fence", || async {
+            let fence = self
+                .postgres
+                .fence(PARTITION)
+                .await
+                .map_err(|error| error.to_string())?;
+            fence
+                .map(|fence| consumer_name(fence.epoch))
+                .ok_or("none yet".to_owned())
+        })
+        .await
     }
 
     /// Waits until the consumer's figures are as they should be.
