@@ -17,6 +17,7 @@ use birbnest_migrate::Tasks;
 use birbnest_service::Shutdown;
 use birbnest_stores::{fence::FenceWatch, jetstream::Log, postgres::Postgres};
 use birbnest_worker::RunError;
+use futures::TryStreamExt;
 use serde_json::value::RawValue;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -167,17 +168,19 @@ impl Nest {
         self.jetstream.get_stream(name).await.unwrap()
     }
 
-    /// The consumer of the current epoch, once somebody has passed the fence.
+    /// The consumer of the newest epoch, once somebody has passed the fence. `JetStream` is asked, for PostgreSQL may be
+    /// away.
     pub(crate) async fn consumer(&self) -> String {
-        eventually("the partition has a fence", || async {
-            let fence = self
-                .postgres
-                .fence(PARTITION)
-                .await
-                .map_err(|error| error.to_string())?;
-            fence
-                .map(|fence| consumer_name(fence.epoch))
-                .ok_or("none yet".to_owned())
+        eventually("the stream has a consumer", || async {
+            let stream = self.stream().await;
+            let names: Result<Vec<String>, _> = stream.consumer_names().try_collect().await;
+            let names = names.map_err(|error| error.to_string())?;
+            let epoch = |name: &String| {
+                name.rsplit('_')
+                    .next()
+                    .and_then(|epoch| epoch.parse::<i64>().ok())
+            };
+            names.into_iter().max_by_key(epoch).ok_or("none yet".to_owned())
         })
         .await
     }
