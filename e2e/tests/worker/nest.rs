@@ -7,7 +7,6 @@ use async_nats::jetstream::{
 use birbnest_core::{
     Content, EntryId, Partition, Record, StreamNames, Timestamp, Version,
     config::{Config, Period, Secrets, StreamConfig},
-    consumer_name,
 };
 use birbnest_e2e::{
     servers::{NatsServer, PostgresServer, RedisServer},
