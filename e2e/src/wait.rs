@@ -33,6 +33,11 @@ where
             Ok(found) => return found,
             Err(error) => last = error.to_string(),
         }
+        // An attempt that is over at its first look never meets the time limit around it.
+        assert!(
+            Instant::now() < deadline,
+            "waited {patience:?} for: {what}; last seen: {last}"
+        );
         sleep(PAUSE).await;
     }
 }
@@ -55,5 +60,33 @@ pub fn seen<T: Debug>(value: T, condition: impl FnOnce(&T) -> bool) -> Result<T,
         Ok(value)
     } else {
         Err(format!("{value:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "waited 1s for: nothing; last seen: not yet")]
+    async fn an_attempt_that_fails_at_once_is_given_up_in_time() {
+        let mut attempts = 0;
+        let () = eventually_within(Duration::from_secs(1), "nothing", || {
+            attempts += 1;
+            assert!(attempts < 100, "it never ends");
+            async { Err("not yet") }
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[should_panic(expected = "waited 1s for: nothing; last seen: the first attempt has not ended")]
+    async fn an_attempt_that_hangs_is_given_up_in_time() {
+        let () = eventually_within(
+            Duration::from_secs(1),
+            "nothing",
+            std::future::pending::<Result<(), String>>,
+        )
+        .await;
     }
 }

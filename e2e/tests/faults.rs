@@ -50,7 +50,7 @@ async fn without_redis_writes_are_202_and_reads_come_from_stream_and_postgresql(
 async fn a_redis_that_freezes_delays_nobody_for_long() {
     let house = House::open().await;
     house.put("robin", json!(1)).await.expect(201);
-    house.redis.process().freeze();
+    house.redis.process().freeze().await;
     house.put("robin", json!(2)).await.expect(202);
     assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
     house.redis.process().thaw();
@@ -120,7 +120,7 @@ async fn without_nats_writes_are_refused_and_hits_are_served() {
 async fn a_frozen_nats_gets_an_answer_in_time_and_a_write_of_unknown_outcome_says_so() {
     let house = House::open().await;
     house.put("robin", json!(1)).await.expect(201);
-    house.nats.process().freeze();
+    house.nats.process().freeze().await;
     let unknown = house.put("robin", json!(2)).await.expect(503);
     assert!(
         unknown
@@ -304,7 +304,7 @@ async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the
     })
     .await;
     house.worker().stop().await;
-    house.redis.process().freeze();
+    house.redis.process().freeze().await;
     let write = tokio::spawn({
         let client = house.api().client.clone();
         async move {

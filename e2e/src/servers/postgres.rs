@@ -118,18 +118,6 @@ impl PostgresServer {
         self.process.kill9();
     }
 
-    /// Stops the clocks of the server and of every session (SIGSTOP).
-    pub fn freeze(&self) {
-        self.process.signal_children("STOP");
-        self.process.freeze();
-    }
-
-    /// Lets a frozen server go on (SIGCONT).
-    pub fn thaw(&self) {
-        self.process.thaw();
-        self.process.signal_children("CONT");
-    }
-
     /// Takes every connection, those of others too, and returns them: nobody else gets one until they are dropped.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::keeper;
-use crate::wait::eventually_within;
+use crate::wait::{eventually, eventually_within, seen};
 
 /// What to run.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +33,9 @@ pub struct Process {
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
+
+/// The states of a thread that does something or would if something happened: running, sleeping, in the kernel.
+const RUNNING: [char; 3] = ['R', 'S', 'D'];
 
 /// How long a process may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(30);
@@ -131,14 +134,29 @@ impl Process {
         }
     }
 
-    /// Stops its clock (SIGSTOP): connections stay open and nothing answers.
-    pub fn freeze(&self) {
+    /// Stops its clock and those of the processes it started (SIGSTOP): connections stay open and nothing answers.
+    /// Returns once every thread stands still; the signal alone lets those that run finish what they do.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub async fn freeze(&self) {
         self.signal("STOP");
+        self.signal_children("STOP");
+        let family: Vec<String> = self.id().map(family_of).unwrap_or_default();
+        eventually(&format!("{} stands still", self.name), || async {
+            let states: String = family.iter().map(|id| states_of(id)).collect();
+            seen(states, |states| !states.contains(RUNNING))
+        })
+        .await;
     }
 
-    /// Lets a frozen process go on (SIGCONT).
+    /// Lets a frozen process go on, and those it started (SIGCONT).
+    ///
+    /// # Panics
+    /// When it is not running.
     pub fn thaw(&self) {
         self.signal("CONT");
+        self.signal_children("CONT");
     }
 
     /// Sends a signal by name, such as `HUP`.
@@ -160,7 +178,7 @@ impl Process {
     }
 
     /// Sends a signal to every process that it has started itself.
-    pub fn signal_children(&self, signal: &str) {
+    fn signal_children(&self, signal: &str) {
         let children = self.id().map(children_of).unwrap_or_default();
         // One may end at this moment, which is no failure of anybody.
         let _ = Command::new("kill")
@@ -217,6 +235,24 @@ fn children_of(parent: u32) -> Vec<String> {
     children
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect()
+}
+
+/// The process and those it started itself.
+fn family_of(parent: u32) -> Vec<String> {
+    let mut family = children_of(parent);
+    family.push(parent.to_string());
+    family
+}
+
+/// What the threads of a process do, as the kernel shows it: `T` is stopped, `Z` has ended.
+fn states_of(process: &str) -> String {
+    let threads = fs::read_dir(format!("/proc/{process}/task"));
+    let states = threads.into_iter().flatten().flatten().filter_map(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"))?;
+        state.trim_start().chars().next()
+    });
+    states.collect()
 }
 
 /// The last `bytes` of a text, from the start of a line where possible.

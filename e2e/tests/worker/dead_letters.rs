@@ -238,6 +238,9 @@ async fn a_postgresql_that_ends_or_refuses_to_write_makes_no_dead_letters() {
     config.worker.retry.max_attempts = 1;
     let nest = Nest::at(redis, nats, server.fresh_database().await, config).await;
     let worker = nest.worker().await;
+    // Passing the fence writes to PostgreSQL; afterwards the log needs it no more.
+    nest.put("healthy", "1").await;
+    nest.until_text("healthy", "1").await;
     let fails = |metric: &'static str, before: f64| {
         let worker = &worker;
         eventually("a statement fails", move || async move {

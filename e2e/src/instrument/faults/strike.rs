@@ -57,7 +57,7 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
         }
         Fault::Freeze(targets) => {
             for target in targets {
-                target.freeze(house);
+                target.freeze(house).await;
             }
             sleep(length).await;
             for target in targets {
@@ -196,16 +196,16 @@ impl Target {
         }
     }
 
-    fn freeze(self, house: &House) {
+    async fn freeze(self, house: &House) {
         match self {
             Self::Api | Self::Workers => {
                 for member in self.members(house) {
-                    member.process().freeze();
+                    member.process().freeze().await;
                 }
             }
-            Self::Redis => house.redis.process().freeze(),
-            Self::Nats => house.nats.process().freeze(),
-            Self::Postgres => house.postgres.freeze(),
+            Self::Redis => house.redis.process().freeze().await,
+            Self::Nats => house.nats.process().freeze().await,
+            Self::Postgres => house.postgres.process().freeze().await,
         }
     }
 
@@ -218,7 +218,7 @@ impl Target {
             }
             Self::Redis => house.redis.process().thaw(),
             Self::Nats => house.nats.process().thaw(),
-            Self::Postgres => house.postgres.thaw(),
+            Self::Postgres => house.postgres.process().thaw(),
         }
     }
 }
