@@ -9,6 +9,8 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 
+use crate::wait::{eventually, seen};
+
 /// Longer than any answer may take: what exceeds it is a hang.
 const HANG: Duration = Duration::from_secs(15);
 
@@ -91,6 +93,17 @@ impl ApiClient {
     /// Reads an entry.
     pub async fn get(&self, key: &str) -> Answer {
         self.about(Method::GET, key).send().await
+    }
+
+    /// Waits until the entry is answered from Redis, and returns the answer.
+    pub async fn until_hit(&self, key: &str) -> Answer {
+        eventually(&format!("{key} is read from Redis"), || async {
+            let read = self.get(key).await;
+            seen(read, |read| {
+                read.status == 200 && read.header("cache-status").contains("hit")
+            })
+        })
+        .await
     }
 
     /// Deletes an entry.

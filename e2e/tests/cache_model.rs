@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use birbnest_core::{
-    Content, Entry, EntryId, InstanceName, Partition, Record, Timestamp, Version,
+    Content, Entry, EntryId, Partition, Record, Timestamp, Version,
     config::{CacheConfig, RedisConfig},
 };
 use birbnest_e2e::{
@@ -202,10 +202,7 @@ async fn the_scripts_leave_what_the_model_leaves_after_every_short_sequence() {
             generations: generations.clone(),
             redis: redis.clone(),
             partition,
-            id: EntryId {
-                instance: InstanceName::global(),
-                key: number.to_string().parse().unwrap(),
-            },
+            id: EntryId::global(number.to_string().parse().unwrap()),
             leases: [None, None],
             slot: Slot::Absent,
             generation: 0,

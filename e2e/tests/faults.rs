@@ -12,15 +12,6 @@ use birbnest_e2e::{
 };
 use serde_json::json;
 
-/// Waits until a write is acknowledged again.
-async fn until_writable(house: &House) {
-    eventually("writes are acknowledged again", || async {
-        let outcome = house.api().client.put("probe", json!(1)).await;
-        seen(outcome, |answer| answer.status == 201)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn without_redis_writes_are_202_and_reads_come_from_stream_and_postgresql() {
     let house = House::open().await;
@@ -40,7 +31,7 @@ async fn without_redis_writes_are_202_and_reads_come_from_stream_and_postgresql(
     house.get("old").await.expect(404);
 
     house.redis.start().await;
-    until_writable(&house).await;
+    house.until_writable().await;
     assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
     house.get("old").await.expect(404);
     house.until_purged().await;
@@ -76,7 +67,7 @@ async fn a_restarted_or_flushed_redis_serves_no_old_value() {
     house.redis.stop().await;
     house.put("robin", json!(2)).await.expect(202);
     house.redis.start().await;
-    until_writable(&house).await;
+    house.until_writable().await;
     for client in house.clients() {
         assert_eq!(client.get("robin").await.expect(200).value(), json!(2));
     }
@@ -108,7 +99,7 @@ async fn without_nats_writes_are_refused_and_hits_are_served() {
     house.delete("warm").await.expect(503);
 
     house.nats.start().await;
-    until_writable(&house).await;
+    house.until_writable().await;
     // A refused write is not sent later.
     house.until_purged().await;
     house.redis.flush().await;
@@ -131,7 +122,7 @@ async fn a_frozen_nats_gets_an_answer_in_time_and_a_write_of_unknown_outcome_say
         unknown.text
     );
     house.nats.process().thaw();
-    until_writable(&house).await;
+    house.until_writable().await;
     // Either write may be there; all places agree on which.
     let read = house.get("robin").await.expect(200);
     house.until_purged().await;
@@ -149,7 +140,7 @@ async fn what_was_acknowledged_before_a_kill_of_nats_is_there_afterwards() {
         house.nats.kill9();
         load.until_more(50).await;
         house.nats.start().await;
-        until_writable(&house).await;
+        house.until_writable().await;
     }
     load.until_more(500).await;
     let ledger = load.stop().await;
@@ -296,13 +287,7 @@ async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the
     let house = House::plan().apis(2).open().await;
     let old = house.put("robin", json!(1)).await.expect(201);
     house.until_purged().await;
-    eventually("the old copy is in Redis", || async {
-        let read = house.get("robin").await.expect(200);
-        seen(read.header("cache-status").to_owned(), |status| {
-            status.contains("hit")
-        })
-    })
-    .await;
+    house.api().client.until_hit("robin").await;
     house.worker().stop().await;
     house.redis.process().freeze().await;
     let write = tokio::spawn({
@@ -341,13 +326,7 @@ async fn a_redis_that_only_some_can_reach_serves_an_old_copy_for_seconds_at_most
     let (cut_off, other) = (&house.apis[0].client, &house.apis[1].client);
     other.put("robin", json!(1)).await.expect(201);
     house.until_purged().await;
-    eventually("the old copy is in Redis", || async {
-        let read = other.get("robin").await.expect(200);
-        seen(read.header("cache-status").to_owned(), |status| {
-            status.contains("hit")
-        })
-    })
-    .await;
+    other.until_hit("robin").await;
     let link = house.redis_link.as_ref().unwrap();
     link.cut();
     let written = cut_off.put("robin", json!(2)).await.expect(202);
@@ -366,7 +345,7 @@ async fn a_redis_that_only_some_can_reach_serves_an_old_copy_for_seconds_at_most
     assert_eq!(request.send().await.expect(200).value(), json!(2));
 
     link.mend();
-    until_writable(&house).await;
+    house.until_writable().await;
     house.until_purged().await;
     assert_eq!(cut_off.get("robin").await.expect(200).value(), json!(2));
     assert_eq!(other.get("robin").await.expect(200).value(), json!(2));

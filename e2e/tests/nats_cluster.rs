@@ -2,9 +2,9 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use birbnest_core::{Partition, StreamNames};
+use birbnest_core::{EntryId, Partition, StreamNames};
 use birbnest_e2e::{
     house::House,
     load::Load,
@@ -39,21 +39,6 @@ async fn until_led(house: &House, partition: u16) -> &NatsServer {
     eventually("the stream has a leader", || leader(house, partition)).await
 }
 
-async fn until_writable(house: &House) -> Duration {
-    let began = Instant::now();
-    for number in 0..8 {
-        // Keys of every partition.
-        let key = format!("probe-{number}");
-        eventually("writes are acknowledged again", || async {
-            seen(house.api().client.put(&key, json!(1)).await, |answer| {
-                answer.status == 201
-            })
-        })
-        .await;
-    }
-    began.elapsed()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them() {
     let house = House::plan().apis(2).nats_cluster().open().await;
@@ -62,7 +47,7 @@ async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them
         load.until_more(300).await;
         let leader = until_led(&house, partition).await;
         leader.kill9();
-        let away = until_writable(&house).await;
+        let away = house.until_writable().await;
         eprintln!("the leader of partition {partition} was killed, writes went on after {away:?}");
         load.until_more(100).await;
         leader.start().await;
@@ -102,7 +87,7 @@ async fn without_a_majority_nothing_is_acknowledged_and_nothing_acknowledged_is_
     for member in &house.nats_peers {
         member.process().start();
     }
-    until_writable(&house).await;
+    house.until_writable().await;
     assert!(house.get("robin").await.expect(200).version() >= written.version());
     house.worker().start().await;
     house
@@ -130,10 +115,7 @@ async fn conditional_writes_are_exact_while_the_leader_changes() {
         }
     });
     let fault = async {
-        let key: birbnest_core::EntryId = birbnest_core::EntryId {
-            instance: birbnest_core::InstanceName::global(),
-            key: "counter".parse().unwrap(),
-        };
+        let key = EntryId::global("counter".parse().unwrap());
         let partition = key.hash().partition(house.config.stream.partitions);
         let leader = until_led(&house, partition.0).await;
         eventually("some increments are made", || async {

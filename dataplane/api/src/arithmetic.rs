@@ -1,6 +1,5 @@
 //! Adding to a number.
 
-use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -43,7 +42,7 @@ impl Increment {
         let number = value
             .get()
             .parse()
-            .map_err(|_| unfit("the value is no integer"))?;
+            .map_err(|_| Problem::unfit("the value is no integer"))?;
         self.add_to(number)
     }
 
@@ -52,15 +51,10 @@ impl Increment {
             .checked_add(self.by)
             .filter(|sum| (-LIMIT..=LIMIT).contains(sum))
             .ok_or_else(|| {
-                unfit("the sum is 2^53 or more away from zero, which JSON clients do not keep exact")
+                Problem::unfit("the sum is 2^53 or more away from zero, which JSON clients do not keep exact")
             })?;
-        to_raw_value(&sum).map_err(|error| unfit("the sum is no JSON").cause(&error))
+        to_raw_value(&sum).map_err(|error| Problem::unfit("the sum is no JSON").cause(&error))
     }
-}
-
-fn unfit(detail: &'static str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_REQUEST")
-        .detail(format!("{detail}; nothing was written"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use birbnest_core::{Entry, EntryId, KeyHash, Partition, Timestamp};
-use birbnest_stores::jetstream::{AppendError, Expected};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout_at},
@@ -80,7 +79,7 @@ impl Decider {
                     replayed: true,
                 });
             }
-            match attempt(&ground, &id, hash, change.clone(), terms).await? {
+            match attempt(&ground, &id, change.clone(), terms).await? {
                 Some(entry) => {
                     return Ok(Decided {
                         entry,
@@ -103,7 +102,6 @@ impl Decider {
 async fn attempt(
     ground: &Ground,
     id: &EntryId,
-    hash: KeyHash,
     change: Change,
     terms: &Terms,
 ) -> Result<Option<Entry>, Problem> {
@@ -114,12 +112,7 @@ async fn attempt(
     terms.conditions.admit(live.map(|entry| entry.version))?;
     let mut record = change.apply(id.clone(), live)?;
     record.operation_ids = remembered(ground.newest.as_ref(), terms.operation);
-    let expected = Expected::LastSequence(ground.sequence);
-    match ground.turn.append(hash, &record, expected).await {
-        Ok(version) => Ok(Some(Entry { version, record })),
-        Err(AppendError::Conflict) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    Ok(ground.append(record).await?)
 }
 
 /// What is there, if the operation has been carried out. Also a tombstone remembers.

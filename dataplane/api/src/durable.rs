@@ -128,16 +128,13 @@ fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<onesho
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::InstanceName;
+    use birbnest_core::EntryId;
 
     use super::*;
     use crate::change::tombstone;
 
     fn waiting(key: &str, version: u64) -> Waiting {
-        let id = birbnest_core::EntryId {
-            instance: InstanceName::global(),
-            key: key.parse().unwrap(),
-        };
+        let id = EntryId::global(key.parse().unwrap());
         Waiting {
             entry: Entry {
                 version: Version::new(version).unwrap(),

@@ -98,16 +98,12 @@ pub(crate) async fn joined<T: Clone>(mut flight: watch::Receiver<Answer<T>>) -> 
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::{EntryId, InstanceName};
+    use birbnest_core::EntryId;
 
     use super::*;
 
     fn hash() -> KeyHash {
-        EntryId {
-            instance: InstanceName::global(),
-            key: "robin".parse().unwrap(),
-        }
-        .hash()
+        EntryId::global("robin".parse().unwrap()).hash()
     }
 
     #[tokio::test]

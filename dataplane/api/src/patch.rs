@@ -68,10 +68,11 @@ impl Patch {
             Kind::Merge(patch) => json_patch::merge(&mut value, &patch),
             Kind::Operations(operations) => {
                 json_patch::patch(&mut value, &operations)
-                    .map_err(|error| unfit(format!("the patch does not fit the value: {error}")))?;
+                    .map_err(|error| Problem::unfit(format!("the patch does not fit the value: {error}")))?;
             }
         }
-        let patched = to_raw_value(&value).map_err(|error| unfit("the result is no JSON").cause(&error))?;
+        let patched =
+            to_raw_value(&value).map_err(|error| Problem::unfit("the result is no JSON").cause(&error))?;
         bound_value(&patched, self.max_value_bytes)?;
         Ok(patched)
     }
@@ -80,9 +81,9 @@ impl Patch {
 /// The value, unless reading it would change a number: a patch must leave alone what it does not name.
 fn exact(value: &RawValue) -> Result<Value, Problem> {
     let parsed: Value = serde_json::from_str(value.get())
-        .map_err(|error| unfit(format!("the value cannot be read as JSON: {error}")))?;
+        .map_err(|error| Problem::unfit(format!("the value cannot be read as JSON: {error}")))?;
     if has_rounded_number(value.get()) {
-        return Err(unfit(
+        return Err(Problem::unfit(
             "the value has a number with more digits than a patch can keep",
         ));
     }
@@ -108,11 +109,6 @@ fn is_rounded(number: &str) -> bool {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
     digits > 15 && number.parse::<i64>().is_err() && number.parse::<u64>().is_err()
-}
-
-fn unfit(detail: impl Into<String>) -> Problem {
-    let detail = format!("{}; nothing was written", detail.into());
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_REQUEST").detail(detail)
 }
 
 #[cfg(test)]

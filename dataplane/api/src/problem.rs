@@ -100,6 +100,12 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "INVALID_REQUEST").detail(detail)
     }
 
+    /// The request is right, but what is there does not let it be carried out.
+    pub(crate) fn unfit(detail: impl AsRef<str>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "INVALID_REQUEST")
+            .detail(format!("{}; nothing was written", detail.as_ref()))
+    }
+
     /// There is no entry.
     pub(crate) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND").detail("there is no entry under this key")

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use axum::http::StatusCode;
 use birbnest_core::{Entry, Record, Timestamp, Version};
 use birbnest_stores::{
-    jetstream::{AppendError, Expected, Waiting},
+    jetstream::{AppendError, Waiting},
     postgres::Postgres,
 };
 use tokio::time::timeout;
@@ -124,16 +124,13 @@ impl Replay {
     }
 }
 
-/// The entry that was appended, `None` when another write came first.
+/// The write that was made, `None` when another came first.
 async fn append(ground: &Ground, letter: &Entry, operation: Uuid) -> Result<Option<Decided>, Problem> {
-    let record = again(&letter.record, operation);
-    let expected = Expected::LastSequence(ground.sequence);
-    match ground.turn.append(record.id.hash(), &record, expected).await {
-        Ok(version) => Ok(Some(Decided {
-            entry: Entry { version, record },
+    match ground.append(again(&letter.record, operation)).await {
+        Ok(appended) => Ok(appended.map(|entry| Decided {
+            entry,
             replayed: false,
         })),
-        Err(AppendError::Conflict) => Ok(None),
         Err(AppendError::OutcomeUnknown(cause)) => Err(unknown().cause(&cause)),
         Err(error) => Err(error.into()),
     }
@@ -199,7 +196,7 @@ fn unknown() -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::{Content, EntryId, InstanceName};
+    use birbnest_core::{Content, EntryId};
 
     use super::*;
 
@@ -214,10 +211,7 @@ mod tests {
         Entry {
             version: version(number),
             record: Record {
-                id: EntryId {
-                    instance: InstanceName::global(),
-                    key: "robin".parse().unwrap(),
-                },
+                id: EntryId::global("robin".parse().unwrap()),
                 content: Content::Tombstone,
                 created_at: at,
                 updated_at: at,

@@ -1,9 +1,9 @@
 //! The two that know the truth: the stream, and only after its reply PostgreSQL; the highest version wins.
 
-use birbnest_core::{Content, Entry, EntryId, KeyHash, Partition, Timestamp, Version};
+use birbnest_core::{Content, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version};
 use birbnest_stores::{
     fence::FenceWatch,
-    jetstream::{Log, ReadError, Turn},
+    jetstream::{AppendError, Expected, Log, ReadError, Turn},
     postgres::{Postgres, PostgresError, Stored},
 };
 
@@ -50,6 +50,18 @@ pub(crate) struct Ground {
     pub(crate) sequence: u64,
     /// The newest entry or tombstone.
     pub(crate) newest: Option<Entry>,
+}
+
+impl Ground {
+    /// The entry that was appended, `None` when another write came first.
+    pub(crate) async fn append(&self, record: Record) -> Result<Option<Entry>, AppendError> {
+        let expected = Expected::LastSequence(self.sequence);
+        match self.turn.append(record.id.hash(), &record, expected).await {
+            Ok(version) => Ok(Some(Entry { version, record })),
+            Err(AppendError::Conflict) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// The stream and PostgreSQL, cheap to clone.
@@ -188,8 +200,6 @@ fn cause_of(error: Option<PostgresError>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::{InstanceName, Record};
-
     use super::*;
 
     fn entry(version: u64, content: Content) -> Entry {
@@ -197,10 +207,7 @@ mod tests {
         Entry {
             version: Version::new(version).unwrap(),
             record: Record {
-                id: EntryId {
-                    instance: InstanceName::global(),
-                    key: "robin".parse().unwrap(),
-                },
+                id: EntryId::global("robin".parse().unwrap()),
                 content,
                 created_at: at,
                 updated_at: at,

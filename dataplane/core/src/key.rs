@@ -120,6 +120,14 @@ pub struct EntryId {
 }
 
 impl EntryId {
+    /// The entry with this name in the instance `global`.
+    pub fn global(key: EntryKey) -> Self {
+        Self {
+            instance: InstanceName::global(),
+            key,
+        }
+    }
+
     /// The hash that stands for the entry in subjects and chooses its partition.
     pub fn hash(&self) -> KeyHash {
         let mut hasher = blake3::Hasher::new();

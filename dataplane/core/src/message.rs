@@ -122,10 +122,7 @@ mod tests {
 
     fn record(key: &str, content: Content) -> Record {
         Record {
-            id: EntryId {
-                instance: "global".parse().unwrap(),
-                key: key.parse().unwrap(),
-            },
+            id: EntryId::global(key.parse().unwrap()),
             content,
             created_at: Timestamp::from_micros(1),
             updated_at: Timestamp::from_micros(2),

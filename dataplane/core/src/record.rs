@@ -104,10 +104,7 @@ mod tests {
         let value = RawValue::from_string(r#"{"b": 1.50, "a":[ ]}"#.to_owned()).unwrap();
         let now = Timestamp::from_micros(1_763_700_000_000_000);
         let record = Record {
-            id: EntryId {
-                instance: "global".parse().unwrap(),
-                key: "a \"b\"".parse().unwrap(),
-            },
+            id: EntryId::global("a \"b\"".parse().unwrap()),
             content: Content::Value {
                 value,
                 metadata: None,
@@ -135,10 +132,7 @@ mod tests {
     fn an_expired_record_and_a_tombstone_are_not_live() {
         let now = Timestamp::from_micros(1_000_000);
         let mut record = Record {
-            id: EntryId {
-                instance: "global".parse().unwrap(),
-                key: "a".parse().unwrap(),
-            },
+            id: EntryId::global("a".parse().unwrap()),
             content: Content::Value {
                 value: RawValue::from_string("1".to_owned()).unwrap(),
                 metadata: None,

@@ -102,10 +102,7 @@ mod tests {
         Entry {
             version: Version::new(version).unwrap(),
             record: Record {
-                id: EntryId {
-                    instance: "global".parse().unwrap(),
-                    key: format!("k{key}").parse().unwrap(),
-                },
+                id: EntryId::global(format!("k{key}").parse().unwrap()),
                 content: Content::Value {
                     value: RawValue::from_string(version.to_string()).unwrap(),
                     metadata: None,

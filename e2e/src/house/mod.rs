@@ -4,9 +4,12 @@ mod binaries;
 mod member;
 mod plan;
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
-use birbnest_core::{Partition, StreamNames, config::Config};
+use birbnest_core::{EntryId, Partition, StreamNames, config::Config};
 use serde_json::Value;
 
 pub use binaries::{Binary, migrate};
@@ -98,6 +101,23 @@ impl House {
     /// Waits until PostgreSQL has a row of the key for which the condition holds.
     pub async fn until_row(&self, key: &str, condition: impl Fn(&Row) -> bool) -> Row {
         self.table.until_row(key, condition).await
+    }
+
+    /// Waits until writes are acknowledged in every partition, and returns how long that took.
+    pub async fn until_writable(&self) -> Duration {
+        let (began, mut reached, mut number) = (Instant::now(), HashSet::new(), 0);
+        while reached.len() < usize::from(self.config.stream.partitions) {
+            let key = format!("probe-{number}");
+            number += 1;
+            let id = EntryId::global(key.parse().unwrap_or_else(|error| panic!("{key}: {error}")));
+            if reached.insert(id.hash().partition(self.config.stream.partitions)) {
+                eventually("writes are acknowledged again", || async {
+                    seen(self.put(&key, 1.into()).await, |answer| answer.status == 201)
+                })
+                .await;
+            }
+        }
+        began.elapsed()
     }
 
     /// Messages that the persist streams hold, persisted or not.

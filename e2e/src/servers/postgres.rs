@@ -86,6 +86,19 @@ impl PostgresServer {
             .unwrap_or_else(|error| panic!("PostgreSQL: {sql}: {error}"));
     }
 
+    /// Whether it refuses to write from the next transaction on, as a standby would.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn read_only(&self, on: bool) {
+        let setting = if on { "on" } else { "off" };
+        self.run(&format!(
+            "ALTER SYSTEM SET default_transaction_read_only = {setting}"
+        ))
+        .await;
+        self.run("SELECT pg_reload_conf()").await;
+    }
+
     fn url_of(&self, database: &str) -> String {
         format!("postgres://{OWNER}@{}/{database}", self.address)
     }

@@ -41,10 +41,7 @@ pub(crate) fn incarnation(name: &str) -> Incarnation {
 }
 
 pub(crate) fn id(key: &str) -> EntryId {
-    EntryId {
-        instance: "global".parse().unwrap(),
-        key: key.parse().unwrap(),
-    }
+    EntryId::global(key.parse().unwrap())
 }
 
 pub(crate) fn version(version: u64) -> Version {

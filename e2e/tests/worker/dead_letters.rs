@@ -7,10 +7,7 @@ use birbnest_core::{
     StreamNames, Version,
     config::{Config, Period},
 };
-use birbnest_e2e::{
-    servers::{Disk, NatsServer, PostgresServer, RedisServer},
-    wait::{eventually, eventually_within, seen},
-};
+use birbnest_e2e::wait::{eventually, eventually_within, seen};
 use birbnest_stores::jetstream::{DeadLetter, DeadLetters};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
@@ -232,11 +229,9 @@ async fn a_write_that_comes_again_after_its_letter_was_sent_makes_no_second_one(
 
 #[tokio::test]
 async fn a_postgresql_that_ends_or_refuses_to_write_makes_no_dead_letters() {
-    let server = PostgresServer::start_new(Disk::Trusted).await;
-    let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
     let mut config = Config::default();
     config.worker.retry.max_attempts = 1;
-    let nest = Nest::at(redis, nats, server.fresh_database().await, config).await;
+    let (nest, server) = Nest::apart(config).await;
     let worker = nest.worker().await;
     // Passing the fence writes to PostgreSQL; afterwards the log needs it no more.
     nest.put("healthy", "1").await;
@@ -247,36 +242,22 @@ async fn a_postgresql_that_ends_or_refuses_to_write_makes_no_dead_letters() {
             seen(worker.metric(metric).await, |count| *count > before)
         })
     };
-    for (key, trouble, mended) in [
-        (
-            "readonly",
-            "ALTER SYSTEM SET default_transaction_read_only = on",
-            "RESET",
-        ),
-        ("cancelled", "LOCK", "UNLOCK"),
-        ("killed", "KILL", "START"),
-    ] {
+    for trouble in ["read-only", "locked", "killed"] {
         let before = worker.metric(ERRORS).await;
         let mut lock = None;
         match trouble {
-            "KILL" => server.kill9(),
-            "LOCK" => lock = Some(locked(&nest).await),
-            sql => {
-                server.run(sql).await;
-                server.run("SELECT pg_reload_conf()").await;
-            }
+            "read-only" => server.read_only(true).await,
+            "locked" => lock = Some(locked(&nest).await),
+            _ => server.kill9(),
         }
-        nest.put(key, "1").await;
+        nest.put(trouble, "1").await;
         fails(ERRORS, before).await;
-        match mended {
-            "START" => server.start().await,
-            "RESET" => {
-                server.run("ALTER SYSTEM RESET ALL").await;
-                server.run("SELECT pg_reload_conf()").await;
-            }
-            _ => lock.take().unwrap().close().await.unwrap(),
+        match lock {
+            Some(lock) => lock.close().await.unwrap(),
+            None if trouble == "read-only" => server.read_only(false).await,
+            None => server.start().await,
         }
-        nest.until_text(key, "1").await;
+        nest.until_text(trouble, "1").await;
     }
     nest.until_all_acknowledged().await;
     assert_eq!(all(&nest).await, []);

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use birbnest_core::{Content, config::Config};
 use birbnest_e2e::{
-    servers::{Disk, NatsServer, PostgresServer, RedisServer},
+    servers::{NatsServer, PostgresServer, RedisServer},
     wait::{eventually, seen},
 };
 use birbnest_stores::postgres::Observed;
@@ -130,9 +130,7 @@ async fn a_missing_consumer_is_made_again() {
 
 #[tokio::test]
 async fn while_postgresql_is_away_writes_wait_and_then_all_arrive() {
-    let server = PostgresServer::start_new(Disk::Trusted).await;
-    let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
-    let nest = Nest::at(redis, nats, server.fresh_database().await, Config::default()).await;
+    let (nest, server) = Nest::apart(Config::default()).await;
     let worker = nest.worker().await;
     nest.put("k", "0").await;
     nest.until_text("k", "0").await;

@@ -9,7 +9,7 @@ use birbnest_core::{
     config::{Config, Period, Secrets, StreamConfig},
 };
 use birbnest_e2e::{
-    servers::{NatsServer, PostgresServer, RedisServer},
+    servers::{Disk, NatsServer, PostgresServer, RedisServer},
     wait::{eventually, seen},
 };
 use birbnest_migrate::Tasks;
@@ -49,6 +49,14 @@ impl Nest {
         let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
         let database = PostgresServer::shared().await.fresh_database().await;
         Self::at(redis, nats, database, config).await
+    }
+
+    /// With a PostgreSQL of its own, for a test that lets it fail.
+    pub(crate) async fn apart(config: Config) -> (Self, PostgresServer) {
+        let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
+        let server = PostgresServer::start_new(Disk::Trusted).await;
+        let nest = Self::at(redis, nats, server.fresh_database().await, config).await;
+        (nest, server)
     }
 
     /// Forgets what was acknowledged: what the stream still holds is delivered again.
@@ -244,8 +252,5 @@ impl Worker {
 }
 
 pub(crate) fn id(key: &str) -> EntryId {
-    EntryId {
-        instance: "global".parse().unwrap(),
-        key: key.parse().unwrap(),
-    }
+    EntryId::global(key.parse().unwrap())
 }

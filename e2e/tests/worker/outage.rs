@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer;
 use birbnest_core::config::Config;
-use birbnest_e2e::{
-    servers::{Disk, NatsServer, PostgresServer, RedisServer},
-    wait::{eventually, seen},
-};
+use birbnest_e2e::wait::{eventually, seen};
 use tokio::time::Instant;
 
 use crate::nest::{Nest, PARTITION};
@@ -16,12 +13,10 @@ const ACK_WAIT: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn an_outage_longer_than_ack_wait_delivers_nothing_twice_and_pulls_nothing() {
-    let server = PostgresServer::start_new(Disk::Trusted).await;
-    let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
     let mut config = Config::default();
     (config.worker.batch.size, config.worker.batch.adaptive) = (10, false);
     let in_hand = 2 * usize::from(config.worker.concurrency) * 10;
-    let nest = Nest::at(redis, nats, server.fresh_database().await, config).await;
+    let (nest, server) = Nest::apart(config).await;
     let stream = nest.stream().await;
     let mut settings = stream.consumer_info(nest.consumer().await).await.unwrap().config;
     settings.ack_wait = ACK_WAIT;
@@ -77,17 +72,12 @@ async fn an_outage_longer_than_ack_wait_delivers_nothing_twice_and_pulls_nothing
 
 #[tokio::test]
 async fn a_database_that_only_refuses_to_write_is_asked_by_small_statements() {
-    let server = PostgresServer::start_new(Disk::Trusted).await;
-    let (redis, nats) = (RedisServer::shared().await, NatsServer::shared().await);
-    let nest = Nest::at(redis, nats, server.fresh_database().await, Config::default()).await;
+    let (nest, server) = Nest::apart(Config::default()).await;
     let worker = nest.worker().await;
     nest.put("k", "0").await;
     nest.until_text("k", "0").await;
     let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
-    server
-        .run("ALTER SYSTEM SET default_transaction_read_only = on")
-        .await;
-    server.run("SELECT pg_reload_conf()").await;
+    server.read_only(true).await;
     nest.put("k", "1").await;
     eventually("the breaker opens", || async {
         seen(worker.metric("birbnest_worker_database_breaker").await, |phase| {
@@ -106,8 +96,7 @@ async fn a_database_that_only_refuses_to_write_is_asked_by_small_statements() {
         (later - errors).abs() < 3.0,
         "no batch is tried meanwhile: {errors}, then {later}"
     );
-    server.run("ALTER SYSTEM RESET ALL").await;
-    server.run("SELECT pg_reload_conf()").await;
+    server.read_only(false).await;
     nest.until_text("k", "1").await;
     let after = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
     assert_eq!(after.epoch, fence.epoch);

@@ -7,7 +7,7 @@ mod draft;
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
-    http::request::Parts,
+    http::{HeaderMap, request::Parts},
 };
 use birbnest_core::{EntryId, InstanceName, Version};
 
@@ -103,12 +103,10 @@ impl FromRequest<App> for Put {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        let (id, terms) = target_and_terms(&mut parts, app).await?;
-        require_json(&parts.headers)?;
-        let body = read_body(Request::from_parts(parts, body), app).await?;
-        let change = Change::Put(parse_draft(&body, app.max_value_bytes)?);
-        Ok(Self(Order { id, change, terms }))
+        let order = order(request, app, require_json, |(), body| {
+            Ok(Change::Put(parse_draft(body, app.max_value_bytes)?))
+        });
+        order.await.map(Self)
     }
 }
 
@@ -126,12 +124,19 @@ impl FromRequest<App> for Patching {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        let (id, terms) = target_and_terms(&mut parts, app).await?;
-        let media_type = media_type(&parts.headers);
-        let body = read_body(Request::from_parts(parts, body), app).await?;
-        let change = Change::Patch(Patch::parse(&media_type, &body, app.max_value_bytes)?);
-        Ok(Self(Order { id, change, terms }))
+        let order = order(
+            request,
+            app,
+            |headers| Ok(media_type(headers)),
+            |media_type, body| {
+                Ok(Change::Patch(Patch::parse(
+                    &media_type,
+                    body,
+                    app.max_value_bytes,
+                )?))
+            },
+        );
+        order.await.map(Self)
     }
 }
 
@@ -139,16 +144,30 @@ impl FromRequest<App> for Incrementing {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
-        let (mut parts, body) = request.into_parts();
-        let (id, terms) = target_and_terms(&mut parts, app).await?;
-        require_json(&parts.headers)?;
-        let body = read_body(Request::from_parts(parts, body), app).await?;
-        let body = if body.is_empty() { &b"{}"[..] } else { &body };
-        let increment: Increment = parse_object(body, "by, initial or ttl")?;
-        bound_ttl(increment.ttl)?;
-        let change = Change::Increment(increment);
-        Ok(Self(Order { id, change, terms }))
+        let order = order(request, app, require_json, |(), body| {
+            let body = if body.is_empty() { b"{}" } else { body };
+            let increment: Increment = parse_object(body, "by, initial or ttl")?;
+            bound_ttl(increment.ttl)?;
+            Ok(Change::Increment(increment))
+        });
+        order.await.map(Self)
     }
+}
+
+/// A request whose change is in its body. What its headers say is looked at first, so that a body that is not wanted is
+/// not read.
+async fn order<M>(
+    request: Request,
+    app: &App,
+    look: impl FnOnce(&HeaderMap) -> Result<M, Problem>,
+    parse: impl FnOnce(M, &[u8]) -> Result<Change, Problem>,
+) -> Result<Order, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let (id, terms) = target_and_terms(&mut parts, app).await?;
+    let media = look(&parts.headers)?;
+    let body = read_body(Request::from_parts(parts, body), app).await?;
+    let change = parse(media, &body)?;
+    Ok(Order { id, change, terms })
 }
 
 async fn target_and_terms<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(EntryId, Terms), Problem> {

@@ -11,9 +11,7 @@ use async_nats::{
     HeaderMap,
     jetstream::{self, stream},
 };
-use birbnest_core::{
-    BASE_HEADER, Base, Content, EntryId, InstanceName, Partition, Record, StreamNames, Timestamp, encode,
-};
+use birbnest_core::{BASE_HEADER, Base, Content, EntryId, Partition, Record, StreamNames, Timestamp, encode};
 use birbnest_e2e::house::House;
 use serde_json::value::RawValue;
 
@@ -130,10 +128,7 @@ pub(crate) fn message(
     size: usize,
     base: Base,
 ) -> anyhow::Result<Message> {
-    let id = EntryId {
-        instance: InstanceName::global(),
-        key: format!("bench-{number}").parse()?,
-    };
+    let id = EntryId::global(format!("bench-{number}").parse()?);
     let hash = id.hash();
     let subject = names.subject(hash.partition(partitions), hash);
     let now = Timestamp::now();

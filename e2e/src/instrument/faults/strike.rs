@@ -147,21 +147,9 @@ async fn rejected_rows(house: &House, length: Duration) {
 }
 
 async fn read_only(house: &House, length: Duration) {
-    let set = [
-        "ALTER SYSTEM SET default_transaction_read_only = on",
-        "SELECT pg_reload_conf()",
-    ];
-    let reset = [
-        "ALTER SYSTEM RESET default_transaction_read_only",
-        "SELECT pg_reload_conf()",
-    ];
-    for sql in set {
-        house.postgres.run(sql).await;
-    }
+    house.postgres.read_only(true).await;
     sleep(length).await;
-    for sql in reset {
-        house.postgres.run(sql).await;
-    }
+    house.postgres.read_only(false).await;
 }
 
 impl Target {
