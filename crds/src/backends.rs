@@ -13,7 +13,8 @@ use crate::{ResourcesSpec, rules};
     "spec.redis takes exactly one of urlFrom and managed",
 )]))]
 pub struct RedisSpec {
-    /// Where the address of a Redis of yours is kept, such as `redis://:password@host:6379/0` (rediss for TLS).
+    /// Where the address of a Redis of yours is kept, such as `redis://:password@host:6379/0` (rediss for TLS), or that of
+    /// its sentinels, such as `redis-sentinel://:password@a:26379,b:26379,c:26379/0?master=NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UrlSource")]
     pub url_from: Option<UrlSource>,

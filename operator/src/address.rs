@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::net::TcpStream;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// The port of a Redis sentinel whose address names none.
+const SENTINEL_PORT: u16 = 26_379;
 
 /// The address with each host that is a bare Service name put into the namespace: `nats` becomes `nats.shop.svc`.
 pub fn from_outside(address: &str, namespace: &str) -> String {
@@ -44,7 +48,16 @@ fn host_span(address: &str) -> (usize, usize) {
     (start, start + len)
 }
 
-/// Host and port, without what is secret in the address.
+/// Hosts and ports, without what is secret in the address.
+fn endpoints(address: &str, default_port: u16) -> Vec<String> {
+    let port = if address.contains("-sentinel://") {
+        SENTINEL_PORT
+    } else {
+        default_port
+    };
+    address.split(',').map(|one| endpoint(one.trim(), port)).collect()
+}
+
 fn endpoint(address: &str, default_port: u16) -> String {
     let (start, end) = host_span(address);
     let port: String = address[end..]
@@ -57,12 +70,20 @@ fn endpoint(address: &str, default_port: u16) -> String {
     format!("{}:{port}", &address[start..end])
 }
 
-/// Whether somebody accepts connections at the address: the reason when nobody does.
+/// Whether one of the address' hosts accepts connections: the reason when none does.
 ///
 /// # Errors
-/// The endpoint and why it cannot be reached, without anything secret.
+/// The endpoints and why they cannot be reached, without anything secret.
 pub async fn probe(address: &str, default_port: u16) -> Result<(), String> {
-    let endpoint = endpoint(address, default_port);
+    let answers = join_all(endpoints(address, default_port).into_iter().map(connect)).await;
+    if answers.iter().any(Result::is_ok) {
+        return Ok(());
+    }
+    let troubles: Vec<String> = answers.into_iter().filter_map(Result::err).collect();
+    Err(troubles.join(", "))
+}
+
+async fn connect(endpoint: String) -> Result<(), String> {
     match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(&endpoint)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("{endpoint} cannot be reached ({error})")),
@@ -93,6 +114,10 @@ mod tests {
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
             ("nats://[::1]:4222", "nats://[::1]:4222"),
             ("redis://localhost", "redis://localhost"),
+            (
+                "redis-sentinel://:p@a:26379,b/0?master=x",
+                "redis-sentinel://:p@a.shop.svc:26379,b.shop.svc/0?master=x",
+            ),
         ] {
             assert_eq!(from_outside(address, "shop"), outside);
         }
@@ -101,11 +126,15 @@ mod tests {
     #[test]
     fn an_endpoint_names_no_secret() {
         assert_eq!(
-            endpoint("redis://:secret@cache.shop.svc/0", 6379),
-            "cache.shop.svc:6379"
+            endpoints("redis://:secret@cache.shop.svc/0", 6379),
+            ["cache.shop.svc:6379"]
         );
-        assert_eq!(endpoint("postgres://u:p@db:6543/x", 5432), "db:6543");
-        assert_eq!(endpoint("redis://[::1]:7000/0", 6379), "[::1]:7000");
+        assert_eq!(endpoints("postgres://u:p@db:6543/x", 5432), ["db:6543"]);
+        assert_eq!(endpoints("redis://[::1]:7000/0", 6379), ["[::1]:7000"]);
+        assert_eq!(
+            endpoints("redis-sentinel://:secret@a,b:7/0?master=x", 6379),
+            ["a:26379", "b:7"]
+        );
     }
 
     #[tokio::test]
@@ -113,6 +142,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("redis://:secret@{}", listener.local_addr().unwrap());
         assert_eq!(probe(&address, 6379).await, Ok(()));
+        assert_eq!(probe(&format!("127.0.0.1:1,{address}"), 6379).await, Ok(()));
         drop(listener);
         let refused = probe(&address, 6379).await.unwrap_err();
         assert!(

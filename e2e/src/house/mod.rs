@@ -19,7 +19,7 @@ pub use plan::Plan;
 use crate::{
     client::{Answer, ApiClient},
     ledger::Ledger,
-    servers::{Link, NatsServer, PostgresServer, RedisServer},
+    servers::{Link, NatsServer, PostgresServer, RedisServer, Sentinels},
     table::{Row, Table},
     wait::{eventually, eventually_within, seen},
 };
@@ -29,6 +29,8 @@ use crate::{
 pub struct House {
     /// Its Redis.
     pub redis: RedisServer,
+    /// The replica and the sentinels of its Redis, if they were planned.
+    pub sentinels: Option<Sentinels>,
     /// The way of the first API and the first worker to Redis, if it was planned.
     pub redis_link: Option<Link>,
     /// Its NATS, or the first of its cluster.

@@ -6,7 +6,7 @@ use birbnest_core::config::{Config, Period};
 
 use super::{Binary, House, Member, migrate};
 use crate::{
-    servers::{Disk, NatsServer, PostgresServer, RedisServer, free_port, fresh_directory},
+    servers::{Disk, NatsServer, PostgresServer, RedisServer, Sentinels, free_port, fresh_directory},
     table::Table,
 };
 
@@ -16,6 +16,7 @@ pub struct Plan {
     apis: usize,
     workers: usize,
     redis_link: bool,
+    sentinels: bool,
     nats: Disk,
     postgres: Disk,
     config: Config,
@@ -31,6 +32,7 @@ impl Default for Plan {
             apis: 1,
             workers: 1,
             redis_link: false,
+            sentinels: false,
             nats: Disk::Trusted,
             postgres: Disk::Trusted,
             config,
@@ -73,6 +75,15 @@ impl Plan {
         }
     }
 
+    /// With a Redis that has a replica, and three sentinels, which everybody asks for the master.
+    #[must_use]
+    pub fn redis_sentinels(self) -> Self {
+        Self {
+            sentinels: true,
+            ..self
+        }
+    }
+
     /// With a PostgreSQL that waits for the disk or not.
     #[must_use]
     pub fn postgres(self, postgres: Disk) -> Self {
@@ -96,11 +107,12 @@ impl Plan {
 
     async fn start(self) -> House {
         let directory = fresh_directory("house");
-        let (redis, mut nats) = tokio::join!(RedisServer::start_new(), self.nats_servers());
+        let ((redis, sentinels), mut nats) = tokio::join!(self.redis_servers(), self.nats_servers());
         let postgres = PostgresServer::start_new(self.postgres).await;
+        let redis_url = sentinels.as_ref().map_or_else(|| redis.url(), Sentinels::url);
         let nats_urls = nats.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
         let addresses = [
-            ("BIRBNEST_REDIS_URL".to_owned(), redis.url()),
+            ("BIRBNEST_REDIS_URL".to_owned(), redis_url),
             ("BIRBNEST_NATS_URL".to_owned(), nats_urls),
             ("BIRBNEST_POSTGRES_URL".to_owned(), postgres.url()),
         ];
@@ -124,6 +136,7 @@ impl Plan {
         let table = Table::new(&postgres.url(), &self.config.postgres.schema);
         let house = House {
             redis,
+            sentinels,
             redis_link,
             nats: nats.remove(0),
             nats_peers: nats,
@@ -140,6 +153,15 @@ impl Plan {
             member.until_ready().await;
         }
         house
+    }
+
+    async fn redis_servers(&self) -> (RedisServer, Option<Sentinels>) {
+        if self.sentinels {
+            let (master, sentinels) = Sentinels::start().await;
+            (master, Some(sentinels))
+        } else {
+            (RedisServer::start_new().await, None)
+        }
     }
 
     async fn nats_servers(&self) -> Vec<NatsServer> {

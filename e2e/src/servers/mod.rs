@@ -12,6 +12,7 @@ mod place;
 mod postgres;
 mod process;
 mod redis;
+mod sentinels;
 
 pub use disk::Disk;
 pub use link::Link;
@@ -20,3 +21,4 @@ pub use place::{free_port, fresh_directory, program};
 pub use postgres::PostgresServer;
 pub use process::{Process, Recipe};
 pub use redis::RedisServer;
+pub use sentinels::Sentinels;

@@ -38,9 +38,14 @@ impl RedisServer {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(host: Ipv4Addr) -> Self {
+        Self::start_with(host, &[]).await
+    }
+
+    /// The same with further settings.
+    pub(super) async fn start_with(host: Ipv4Addr, settings: &[&str]) -> Self {
         let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("redis");
-        let process = Process::new("redis", recipe(address, &directory), &directory);
+        let process = Process::new("redis", recipe(address, &directory, settings), &directory);
         let server = Self { process, address };
         server.start().await;
         server
@@ -49,6 +54,25 @@ impl RedisServer {
     /// Its address.
     pub fn url(&self) -> String {
         format!("redis://{}/0", self.address)
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// Sends it a command.
+    ///
+    /// # Panics
+    /// When it refuses or does not answer.
+    pub async fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let answer = async {
+            let mut connection = self.connect().await?;
+            let (name, arguments) = command.split_first().unwrap_or((&"PING", &[]));
+            redis::cmd(name).arg(arguments).query_async(&mut connection).await
+        };
+        let answer: redis::RedisResult<T> = answer.await;
+        answer.unwrap_or_else(|error| panic!("Redis: {command:?}: {error}"))
     }
 
     /// A link to it that can be cut.
@@ -81,14 +105,7 @@ impl RedisServer {
     /// # Panics
     /// When it does not answer.
     pub async fn save(&self) {
-        let saved = async {
-            redis::cmd("SAVE")
-                .query_async::<()>(&mut self.connect().await?)
-                .await
-        };
-        saved
-            .await
-            .unwrap_or_else(|error: redis::RedisError| panic!("Redis: {error}"));
+        self.run::<()>(&["SAVE"]).await;
     }
 
     /// Forgets everything (`FLUSHALL`).
@@ -96,12 +113,7 @@ impl RedisServer {
     /// # Panics
     /// When it does not answer.
     pub async fn flush(&self) {
-        let mut connection = self
-            .connect()
-            .await
-            .unwrap_or_else(|error| panic!("Redis: {error}"));
-        let flushed = redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await;
-        flushed.unwrap_or_else(|error| panic!("Redis: {error}"));
+        self.run::<()>(&["FLUSHALL"]).await;
     }
 
     /// The process, to be killed or frozen.
@@ -120,7 +132,7 @@ impl RedisServer {
     }
 }
 
-fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
+fn recipe(address: SocketAddrV4, directory: &Path, settings: &[&str]) -> Recipe {
     let (host, port) = (address.ip().to_string(), address.port().to_string());
     // Nothing but the network around it protects this server, and it holds nothing worth protecting.
     let open = ["--protected-mode", "no"];
@@ -137,6 +149,7 @@ fn recipe(address: SocketAddrV4, directory: &Path) -> Recipe {
     ];
     let arguments = open
         .iter()
+        .chain(settings)
         .chain(&arguments)
         .map(Into::into)
         .chain([directory.into()])

@@ -152,7 +152,7 @@ impl Backend {
 
     const fn schemes(self) -> &'static [&'static str] {
         match self {
-            Self::Redis => &["redis", "rediss"],
+            Self::Redis => &["redis", "rediss", "redis-sentinel", "rediss-sentinel"],
             Self::Nats => &["nats", "tls"],
             Self::Postgres => &["postgres", "postgresql"],
         }

@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use backon::{BackoffBuilder, ExponentialBuilder};
-use redis::{AsyncConnectionConfig, Client, InfoDict, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, InfoDict, RedisError, aio::MultiplexedConnection};
 use tokio::sync::{Notify, watch};
 
-use super::CacheError;
+use super::{CacheError, address::Address, generation::Life, sentinel::Doubt};
 use crate::Connectivity;
 
 /// How often an idle connection is tried, so that a dead one is found before a request finds it.
@@ -16,14 +16,17 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// let in.
 const PIPELINE: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Looks in a row at which the sentinels may fail to confirm the master, which is longer than they take to agree on a new
+/// one. Afterwards it counts as lost: others may use another, and the copies here stay old.
+const UNCONFIRMED_LOOKS: u32 = 5;
 
 /// A connection and the process it leads to. Both are used together: a copy is judged by the generation of the
 /// connection that it was read from.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) connection: MultiplexedConnection,
-    /// 40 hexadecimal digits, new with every start of Redis.
-    pub(super) run_id: String,
+    pub(super) life: Life,
+    server: Client,
 }
 
 /// What requests and the connecting task share.
@@ -62,7 +65,7 @@ impl Shared {
 
 /// Connects, watches and connects again until the last user of `shared` is gone.
 pub(super) async fn keep_connected(
-    client: Client,
+    mut address: Address,
     response_timeout: Duration,
     shared: std::sync::Weak<Shared>,
     status: watch::Sender<Connectivity>,
@@ -75,7 +78,7 @@ pub(super) async fn keep_connected(
     loop {
         let mut pauses = pauses.build();
         let session = loop {
-            match connect(&client, response_timeout).await {
+            match connect(&mut address, response_timeout).await {
                 Ok(session) => break Arc::new(session),
                 Err(error) => {
                     status.send_replace(Connectivity::lost(&error));
@@ -91,8 +94,8 @@ pub(super) async fn keep_connected(
         alive.session.store(Some(Arc::clone(&session)));
         drop(alive);
         status.send_replace(Connectivity::Connected);
-        tracing::info!(run_id = %session.run_id, "connected to redis");
-        if !watch_session(&session, &shared).await {
+        tracing::info!(life = %session.life, "connected to redis");
+        if !watch_session(&session, &mut address, &shared).await {
             return;
         }
         status.send_replace(Connectivity::lost(&"the connection was lost"));
@@ -101,8 +104,12 @@ pub(super) async fn keep_connected(
 }
 
 /// Waits until the session breaks; false when nobody uses it any more.
-async fn watch_session(session: &Arc<Session>, shared: &std::sync::Weak<Shared>) -> bool {
-    let mut probe = session.connection.clone();
+async fn watch_session(
+    session: &Arc<Session>,
+    address: &mut Address,
+    shared: &std::sync::Weak<Shared>,
+) -> bool {
+    let (mut probe, mut unconfirmed) = (session.connection.clone(), 0);
     loop {
         let Some(alive) = shared.upgrade() else {
             return false;
@@ -115,21 +122,42 @@ async fn watch_session(session: &Arc<Session>, shared: &std::sync::Weak<Shared>)
             tracing::debug!(%error, "redis did not answer a ping");
             alive.give_up(session);
         }
+        unconfirmed = match address.doubt(&session.server).await {
+            None => 0,
+            Some(Doubt::Unconfirmed) if unconfirmed + 1 < UNCONFIRMED_LOOKS => unconfirmed + 1,
+            Some(doubt) => {
+                tracing::warn!(?doubt, "the sentinels do not name this redis as the master");
+                alive.give_up(session);
+                0
+            }
+        };
     }
 }
 
-async fn connect(client: &Client, response_timeout: Duration) -> Result<Session, RedisError> {
+async fn connect(address: &mut Address, response_timeout: Duration) -> Result<Session, RedisError> {
+    let server = address.server().await?;
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(response_timeout))
         .set_pipeline_buffer_size(PIPELINE);
-    let mut connection = client
+    let mut connection = server
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
-    let info: InfoDict = redis::cmd("INFO")
+    let (process, replication): (InfoDict, InfoDict) = redis::pipe()
+        .cmd("INFO")
         .arg("server")
+        .cmd("INFO")
+        .arg("replication")
         .query_async(&mut connection)
         .await?;
-    let run_id = info.get::<String>("run_id").unwrap_or_default();
-    Ok(Session { connection, run_id })
+    let text = |info: &InfoDict, field| info.get::<String>(field).unwrap_or_default();
+    if text(&replication, "role") == "slave" {
+        return Err((ErrorKind::Io, "this redis is a replica, which takes no writes").into());
+    }
+    let life = Life::new(&text(&process, "run_id"), &text(&replication, "master_replid"));
+    Ok(Session {
+        connection,
+        life,
+        server,
+    })
 }

@@ -1,38 +1,59 @@
 //! The cache generation: what makes every copy in Redis void at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    io::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use birbnest_core::Partition;
 
 /// Bytes of a [`Tag`].
 pub(super) const GENERATION_LEN: usize = 16;
-/// Characters of it that come from the `run_id` of Redis, and those that come from the fence's counter.
-const RUN_ID_LEN: usize = 10;
-const COUNTER_MASK: u64 = 0xff_ffff;
-const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
+/// Bits of it that come from the life of the Redis, and those that come from the fence's counter.
+const LIFE_BITS: u32 = 40;
+const COUNTER_BITS: u32 = 24;
 
-/// The generation of a connection: the `run_id` of its Redis process and the fence's counter. It changes when the
-/// process is another one or was restored, and when a worker or a new epoch raises the counter.
+/// One life of a Redis: it ends with the process, and when the process becomes the master again after others were.
+/// Meanwhile these may have replaced copies without its knowledge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Life(u64);
+
+impl Life {
+    /// From `run_id`, which is new with every start, and `master_replid`, which is new with every promotion (40
+    /// hexadecimal digits each). A server that does not tell one is known by the other.
+    pub(super) fn new(run_id: &str, master_replid: &str) -> Self {
+        Self(start_of(run_id) ^ start_of(master_replid))
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:010x}", self.0)
+    }
+}
+
+fn start_of(id: &str) -> u64 {
+    let digits = id.get(..LIFE_BITS as usize / 4);
+    digits
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .unwrap_or_default()
+}
+
+/// The generation of a connection: the life of its Redis and the fence's counter. It changes when the process is another
+/// one or was restored or promoted, and when a worker or a new epoch raises the counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tag([u8; GENERATION_LEN]);
 
 impl Tag {
-    /// From the `run_id` (40 hexadecimal digits) and the counter.
-    pub(super) fn new(run_id: &str, counter: u64) -> Self {
-        let mut tag = [b'0'; GENERATION_LEN];
-        let (process, digits) = tag.split_at_mut(RUN_ID_LEN);
-        for (byte, digit) in process.iter_mut().zip(run_id.bytes()) {
-            *byte = digit;
-        }
-        let mut left = counter & COUNTER_MASK;
-        for byte in digits.iter_mut().rev() {
-            let digit = usize::try_from(left & 0xf).unwrap_or_default();
-            *byte = HEXADECIMAL[digit];
-            left >>= 4;
-        }
+    pub(super) fn new(life: Life, counter: u64) -> Self {
+        let bits = life.0 << COUNTER_BITS | counter & ((1 << COUNTER_BITS) - 1);
+        let mut tag = [0; GENERATION_LEN];
+        // Sixteen digits fill it.
+        let _ = write!(&mut tag[..], "{bits:016x}");
         Self(tag)
     }
 
@@ -76,17 +97,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_process_and_another_counter_are_other_generations() {
+    fn another_process_another_reign_and_another_counter_are_other_generations() {
         let (one, two) = ("a".repeat(40), "b".repeat(40));
-        assert_ne!(Tag::new(&one, 1), Tag::new(&two, 1));
-        assert_ne!(Tag::new(&one, 1), Tag::new(&one, 2));
-        assert_eq!(Tag::new(&one, 1), Tag::new(&one, 1));
+        let life = Life::new(&one, &two);
+        let tag = Tag::new(life, 1);
+        assert_eq!(tag, Tag::new(Life::new(&one, &two), 1));
+        assert_ne!(tag, Tag::new(Life::new(&two, &two), 1));
+        assert_ne!(tag, Tag::new(Life::new(&one, &one), 1));
+        assert_ne!(tag, Tag::new(life, 2));
     }
 
     #[test]
-    fn a_tag_is_the_start_of_the_process_and_the_counter_in_hexadecimal() {
-        let tag = Tag::new("0123456789abcdef0123456789abcdef01234567", 0x1_23ab_cdef);
-        assert_eq!(tag.as_bytes(), b"0123456789abcdef");
+    fn a_tag_is_the_life_and_the_counter_in_hexadecimal() {
+        let life = Life::new("0123456789abcdef0123456789abcdef01234567", "");
+        assert_eq!(life.to_string(), "0123456789");
+        assert_eq!(Tag::new(life, 0x1_23ab_cdef).as_bytes(), b"0123456789abcdef");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Redis: the copies that make reads fast. It is never the only place of anything.
 
+mod address;
 mod connection;
 mod generation;
 mod scripts;
+mod sentinel;
 mod slot;
 
 use std::{sync::Arc, time::Duration};
@@ -12,10 +14,11 @@ use birbnest_core::{
     config::{CacheConfig, RedisConfig},
 };
 use bytes::Bytes;
-use redis::{Client, RedisError, ScriptInvocation};
+use redis::{RedisError, ScriptInvocation};
 use tokio::sync::watch;
 
 use crate::Connectivity;
+use address::Address;
 use connection::{Session, Shared};
 use generation::Tag;
 use scripts::Scripts;
@@ -74,12 +77,12 @@ impl Cache {
         cache: &CacheConfig,
         generations: Generations,
     ) -> Result<Self, CacheError> {
-        let client = Client::open(url)?;
+        let address = Address::parse(url)?;
         let shared = Arc::new(Shared::default());
         let (sender, status) = watch::channel(Connectivity::default());
         let timeout = redis.command_timeout.get();
         tokio::spawn(connection::keep_connected(
-            client,
+            address,
             timeout,
             Arc::downgrade(&shared),
             sender,
@@ -234,7 +237,7 @@ impl Cache {
             .generations
             .get(partition)
             .ok_or(CacheError::UnknownGeneration)?;
-        Ok(Tag::new(&session.run_id, counter))
+        Ok(Tag::new(session.life, counter))
     }
 
     /// Every key of a nest starts with its prefix; no instance contains a colon, so no two names run together.

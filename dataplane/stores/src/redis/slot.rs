@@ -108,10 +108,13 @@ fn with_header(kind: u8, tag: Tag, version: Version, body: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::generation::Life, *};
 
     fn tag(generation: u64) -> Tag {
-        Tag::new("0123456789abcdef0123456789abcdef01234567", generation)
+        Tag::new(
+            Life::new("0123456789abcdef0123456789abcdef01234567", ""),
+            generation,
+        )
     }
 
     fn version(number: u64) -> Version {
