@@ -37,6 +37,12 @@ impl Version {
         self.0
     }
 
+    /// The next lower version, at least [`Version::ZERO`].
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// The number in the type of a PostgreSQL `bigint`.
     pub const fn as_i64(self) -> i64 {
         self.0.cast_signed()

@@ -16,7 +16,7 @@ use async_nats::{
 use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig, consumer_name};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
-    jetstream::{DeadLetters, incarnation},
+    jetstream::{DeadLetters, ReadError, first_above, incarnation, settled_through},
     postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -52,6 +52,8 @@ enum RoundError {
     Postgres(#[from] PostgresError),
     #[error("nats: {0}")]
     Nats(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("the fence is another stream's or epoch's: an API has to pass it first")]
     Fenced,
     #[error("the version is out of its bounds: {0}")]
@@ -212,19 +214,21 @@ impl Janitor {
         })
     }
 
-    /// Records the mark, and the highest version that the stream has given; returns the mark.
+    /// Records the mark, and the highest version that the stream has given; returns the mark. It stays below what an
+    /// earlier epoch left: that is purged as it is acknowledged, and ignored only when all before it is persisted.
     async fn record(&self, look: &Look, ripe: u64) -> Result<Version, RoundError> {
         let base = look.fence.base;
-        let at = |sequence| match NonZeroU64::new(sequence) {
-            Some(sequence) => base.version(sequence),
-            None => Ok(Version::ZERO),
+        let waiting = first_above(&look.stream, ripe).await?;
+        let highest_version = match NonZeroU64::new(look.info.state.last_sequence) {
+            Some(sequence) => base.version(sequence)?,
+            None => Version::ZERO,
         };
         let observed = Observed {
             epoch: look.era.epoch,
             incarnation: look.era.incarnation.clone(),
-            mark: at(ripe)?,
+            mark: settled_through(base, ripe, waiting)?,
             purge_sequence: ripe,
-            highest_version: at(look.info.state.last_sequence)?,
+            highest_version,
         };
         if self.postgres.record_mark(look.fence.partition, &observed).await? {
             Ok(observed.mark.max(look.fence.mark))

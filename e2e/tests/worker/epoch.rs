@@ -7,6 +7,7 @@ use async_nats::jetstream::{
     consumer::{Consumer, pull},
 };
 use birbnest_core::{StreamNames, consumer_name};
+use birbnest_e2e::wait::{eventually, seen};
 use birbnest_migrate::Tasks;
 use futures::StreamExt;
 
@@ -71,5 +72,44 @@ async fn a_late_acknowledgement_of_an_older_epoch_settles_no_new_message() {
     let worker = nest.worker().await;
     nest.until_text("k", "1").await;
     nest.until_all_acknowledged().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_epoch_left_is_persisted_however_long_the_drain_takes() {
+    let nest = Nest::open().await;
+    for i in 0..10 {
+        nest.put(&format!("old{i}"), "0").await;
+    }
+    // NATS comes back as another process, with everything that it had.
+    let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
+    let raised = nest
+        .postgres
+        .raise_epoch(PARTITION, fence.epoch, &fence.incarnation, 10)
+        .await;
+    assert_eq!(raised.unwrap().into_fence().epoch, 2);
+    eventually("the new epoch has its consumer", || async {
+        seen(nest.consumer().await, |name| *name == consumer_name(2))
+    })
+    .await;
+
+    // The first half is settled; the rest is in somebody's hands for longer than the horizon.
+    let messages = in_hand(&nest, 2, 10).await;
+    let (settled, waiting) = messages.split_at(5);
+    for message in settled {
+        message.double_ack().await.unwrap();
+    }
+    let worker = nest.worker().await;
+    eventually("the settled half is purged", || async {
+        let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
+        seen(fence, |fence| fence.purge_sequence == 5)
+    })
+    .await;
+    for message in waiting {
+        message.ack_with(AckKind::Nak(None)).await.unwrap();
+    }
+    for i in 5..10 {
+        nest.until_text(&format!("old{i}"), "0").await;
+    }
     worker.stop().await;
 }

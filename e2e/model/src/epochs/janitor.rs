@@ -42,9 +42,21 @@ impl Steps<'_> {
             return self.push("janitor: the stream is another one", 0, 0, next);
         }
         next.purged = observation.floor.min(now.last);
+        next.mark = now.mark.max(self.mark(now, next.purged));
         if next.message.sequence <= next.purged {
             next.message = Stored::default();
         }
         self.push("janitor: purges", 0, next.purged, next);
+    }
+
+    /// The version up to which everything is persisted when the messages up to this sequence are acknowledged.
+    fn mark(&self, now: &State, settled: u8) -> u8 {
+        let mark = 8 * now.epoch + settled;
+        let waits = now.message.exists() && now.message.sequence > settled;
+        if waits && self.keeps(Rule::MarkBelowWaiting) {
+            mark.min(now.message.version - 1)
+        } else {
+            mark
+        }
     }
 }

@@ -23,6 +23,8 @@ pub enum Rule {
     JanitorBoundToEpoch,
     /// Connections break when the store is replaced.
     RestoreBreaksConnections,
+    /// The mark stays below what an earlier epoch left in the stream.
+    MarkBelowWaiting,
 }
 
 /// One question to the model.

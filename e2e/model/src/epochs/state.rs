@@ -113,6 +113,8 @@ pub struct State {
     /// The incarnation that the fence names.
     pub(super) fenced: u8,
     pub(super) purged: u8,
+    /// The worker ignores versions up to here.
+    pub(super) mark: u8,
     pub(super) pods: [Pod; 2],
     pub(super) numbers: u8,
     pub(super) worker: Worker,
@@ -144,6 +146,7 @@ impl State {
             epoch: 0,
             fenced: 0,
             purged: 0,
+            mark: 0,
             pods: setting.writes.map(pod),
             numbers: 0,
             worker: Worker::default(),
@@ -155,14 +158,20 @@ impl State {
         }
     }
 
-    /// What only the replaced store held cannot be asked for any more.
+    /// What only the replaced store held cannot be asked for any more, nor what a write there had overwritten: the mark
+    /// may have passed that, so it is ignored when an older copy of the store brings it back.
     pub(super) fn forgive(&mut self) {
-        if self.told.version > self.row.version && self.message.version < self.told.version {
+        let kept = if self.message.version > self.mark {
+            self.message
+        } else {
+            Stored::default()
+        };
+        if self.told.version > self.row.version && kept.version < self.told.version {
             self.gone = self.told;
-            self.told = if self.row.version > self.message.version {
+            self.told = if self.row.version > kept.version {
                 self.row
             } else {
-                self.message
+                kept
             };
         }
     }

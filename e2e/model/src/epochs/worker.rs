@@ -17,11 +17,12 @@ impl Steps<'_> {
                         message: now.message,
                     };
                     self.push("worker: fetches", 0, now.message.version, next);
+                    self.settle_others(now);
                 }
                 return;
             }
             Drain::Upsert => {
-                if now.row.version < message.version {
+                if now.row.version < message.version && now.mark < message.version {
                     next.row = message;
                 }
                 next.highest = now.highest.max(message.version);
@@ -36,5 +37,18 @@ impl Steps<'_> {
         }
         let worker = Worker::default();
         self.push("worker: dies", 0, 0, State { worker, ..*now });
+    }
+
+    /// The messages before the key's own are those of other keys, or were overwritten.
+    fn settle_others(&mut self, now: &State) {
+        let floor = now.message.sequence - 1;
+        if floor > now.floor {
+            self.push(
+                "worker: acknowledges what other keys have before",
+                0,
+                floor,
+                State { floor, ..*now },
+            );
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::{Question, Variant, Verdict, variant};
 use crate::epochs::{Rule, Setting};
 
 const LOST: &str = "an acknowledged write is lost";
+const NEVER_DELIVERED: &str = "an acknowledged write is never delivered";
 
 pub(super) fn variants() -> Vec<Variant> {
     let ask = |name, verdict, restores, without| {
@@ -30,7 +31,7 @@ pub(super) fn variants() -> Vec<Variant> {
         ),
         breaks(
             "G4 the consumer is kept",
-            "an acknowledged write is never delivered",
+            NEVER_DELIVERED,
             &[Rule::RaiseRenewsConsumer],
         ),
         breaks("G5 the purge sequence is kept", LOST, &[Rule::RaiseForgetsPurge]),
@@ -43,6 +44,11 @@ pub(super) fn variants() -> Vec<Variant> {
             "G7 connections survive the restore",
             LOST,
             &[Rule::RestoreBreaksConnections],
+        ),
+        breaks(
+            "G8 the mark passes what an earlier epoch left",
+            NEVER_DELIVERED,
+            &[Rule::MarkBelowWaiting],
         ),
     ]
 }
