@@ -31,7 +31,7 @@ pub struct BirbNestStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ApiStatus")]
     pub api: Option<ApiStatus>,
-    /// How far each persist stream is in PostgreSQL.
+    /// How far each persist stream is in PostgreSQL. It follows with a delay of some seconds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["partition"]))]
     pub persisted_through: Vec<PersistedThrough>,
@@ -85,6 +85,14 @@ pub struct ApiStatus {
 pub struct PersistedThrough {
     /// The partition, from 0.
     pub partition: i32,
+    /// The epoch in which its consumer drains, from 1; 0 before there is one.
+    #[serde(default)]
+    pub epoch: i64,
     /// Every message of its stream up to this sequence is in PostgreSQL.
     pub sequence: i64,
+    /// Every acknowledged write of the partition with a version (Birb-Version) at or below it is in PostgreSQL, is a dead
+    /// letter, or was overwritten by a later write of its key before it got there. Absent while it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
+    pub version: Option<i64>,
 }

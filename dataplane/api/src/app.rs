@@ -2,7 +2,9 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use crate::{dead_letters::Letters, read::ReadPath, replay::Replay, write::WritePath};
+use crate::{
+    dead_letters::Letters, read::ReadPath, replay::Replay, watermarks::Watermarks, write::WritePath,
+};
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
 const BODY_ALLOWANCE: usize = 64 << 10;
@@ -16,6 +18,7 @@ pub(crate) struct Paths {
     pub(crate) read: ReadPath,
     pub(crate) letters: Letters,
     pub(crate) replay: Replay,
+    pub(crate) watermarks: Watermarks,
     pub(crate) max_value_bytes: usize,
 }
 

@@ -13,7 +13,7 @@ use crate::{
     dead_letters,
     problem::Problem,
     request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
-    response,
+    response, watermarks,
 };
 
 /// What precedes the key in the path of an entry.
@@ -38,6 +38,7 @@ pub(crate) fn router(app: App) -> Router {
                 .patch(patch_entry),
         )
         .merge(dead_letters::router())
+        .merge(watermarks::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(body_limit))

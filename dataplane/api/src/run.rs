@@ -21,6 +21,7 @@ use crate::{
     replay::Replay,
     routes::router,
     sources::Sources,
+    watermarks::Watermarks,
     write::WritePath,
 };
 
@@ -108,6 +109,11 @@ fn services(
     let decider = Arc::new(Decider::new(sources.clone(), deadline));
     let durable = Durable::start(postgres, fences.clone(), partitions, patience);
     let letters = Letters::new(log.clone(), postgres.clone());
+    let watermarks = Watermarks {
+        log: log.clone(),
+        fences: fences.clone(),
+        partitions,
+    };
     let flights: SharedFlights = Arc::new(Flights::new());
     let front = |cache: Cache| {
         let (log, decider, durable) = (log.clone(), Arc::clone(&decider), durable.clone());
@@ -124,6 +130,7 @@ fn services(
                 partitions,
             },
             letters: letters.clone(),
+            watermarks: watermarks.clone(),
             write,
             read: ReadPath::new(cache, sources, metrics.clone(), partitions, flights),
             max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),

@@ -5,7 +5,10 @@ use std::time::Duration;
 use async_nats::Client;
 use birbnest_core::{Partition, config::WorkerConfig};
 use birbnest_service::Shutdown;
-use birbnest_stores::{fence::FenceWatch, postgres::Rejection};
+use birbnest_stores::{
+    fence::{Fence, FenceWatch},
+    postgres::Rejection,
+};
 use tokio::{
     sync::mpsc::Sender,
     time::{sleep, timeout},
@@ -46,9 +49,9 @@ impl Drain {
     /// Goes on until the shutdown; what is in hand then is written and sent on.
     pub(crate) async fn run(self) {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        while let Some(epoch) = self.shutdown.or(self.until_epoch()).await {
+        while let Some(fence) = self.shutdown.or(self.until_fence()).await {
             // Boxed: what asks JetStream is large, and this future is one of many.
-            let ended = Box::pin(self.drain_epoch(epoch, &mut pause)).await;
+            let ended = Box::pin(self.drain_epoch(&fence, &mut pause)).await;
             if let Err(error) = ended {
                 self.health.failing(self.partition, &error);
                 self.persister.heartbeat.beat();
@@ -58,10 +61,10 @@ impl Drain {
     }
 
     /// Drains by the consumer of the current epoch, until that is over.
-    async fn drain_epoch(&self, epoch: i64, pause: &mut Backoff) -> Result<(), SourceError> {
-        let source = Source::open(&self.client, &self.stream, epoch).await?;
+    async fn drain_epoch(&self, fence: &Fence, pause: &mut Backoff) -> Result<(), SourceError> {
+        let source = Source::open(&self.client, &self.stream, fence).await?;
         *pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        self.drain(&source, epoch).await
+        self.drain(&source, fence.epoch).await
     }
 
     fn epoch(&self) -> Option<i64> {
@@ -69,12 +72,12 @@ impl Drain {
     }
 
     /// Nothing can be written before the partition has a fence; the first API makes it.
-    async fn until_epoch(&self) -> i64 {
+    async fn until_fence(&self) -> Fence {
         let mut fences = self.fences.subscribe();
         loop {
             self.persister.heartbeat.beat();
-            if let Some(epoch) = self.epoch() {
-                return epoch;
+            if let Some(fence) = self.fences.get(self.partition) {
+                return fence;
             }
             // An error would say that nobody reads the fences any more, but this very watch keeps that task alive.
             let _changed = timeout(LONGEST_PAUSE, fences.changed()).await;

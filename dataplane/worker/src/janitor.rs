@@ -3,7 +3,7 @@
 //! First the mark in the fence, then the purge: a purged message that comes back (a rebuilt stream, an older copy of its
 //! files) is then at or below the mark, and everybody ignores it.
 
-use std::{collections::BTreeMap, num::NonZeroU64, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{
     Client,
@@ -13,10 +13,10 @@ use async_nats::{
         stream::{Info, Stream},
     },
 };
-use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig, consumer_name};
+use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
-    jetstream::{DeadLetters, ReadError, first_above, incarnation, settled_through},
+    jetstream::{DeadLetters, Progress, ReadError, first_above, incarnation, settled_through},
     postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -66,7 +66,7 @@ struct Look {
     stream: Stream,
     info: Info,
     era: Era,
-    floor: u64,
+    progress: Progress,
 }
 
 impl Janitor {
@@ -163,7 +163,7 @@ impl Janitor {
         let look = self.look(partition).await?;
         let now = Instant::now();
         let ripening = self.ripening.entry(partition).or_default();
-        ripening.note(&look.era, look.floor, now);
+        ripening.note(&look.era, look.progress.floor, now);
         // What an earlier leader recorded may be purged, too: after a restart the stream may have brought it back.
         let ripe = ripening
             .ripe(now, self.config.horizon.get())
@@ -185,14 +185,9 @@ impl Janitor {
             .ok_or(PostgresError::NoFence(partition))?;
         let name = StreamNames::new(&self.config.prefix).stream(partition);
         let stream = self.context.get_stream(&name).await.map_err(nats)?;
-        let consumer = stream
-            .consumer_info(consumer_name(fence.epoch))
-            .await
-            .map_err(nats)?;
-        let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
-        self.metrics
-            .depth(partition, consumer.num_pending.saturating_add(unacknowledged));
         let info = stream.cached_info().clone();
+        let progress = Progress::of(&stream, &fence, info.state.last_sequence).await?;
+        self.metrics.depth(partition, progress.waiting);
         let era = Era {
             epoch: fence.epoch,
             incarnation: incarnation(&info, &self.client),
@@ -202,33 +197,29 @@ impl Janitor {
             return Err(RoundError::Fenced);
         }
         // More is acknowledged than the stream has given: not this consumer's stream.
-        if consumer.ack_floor.stream_sequence > info.state.last_sequence {
+        if progress.floor > info.state.last_sequence {
             return Err(RoundError::Fenced);
         }
+        self.metrics.persisted(partition, &progress);
         Ok(Look {
             fence,
             stream,
             info,
             era,
-            floor: consumer.ack_floor.stream_sequence,
+            progress,
         })
     }
 
     /// Records the mark, and the highest version that the stream has given; returns the mark. It stays below what an
     /// earlier epoch left: that is purged as it is acknowledged, and ignored only when all before it is persisted.
     async fn record(&self, look: &Look, ripe: u64) -> Result<Version, RoundError> {
-        let base = look.fence.base;
         let waiting = first_above(&look.stream, ripe).await?;
-        let highest_version = match NonZeroU64::new(look.info.state.last_sequence) {
-            Some(sequence) => base.version(sequence)?,
-            None => Version::ZERO,
-        };
         let observed = Observed {
             epoch: look.era.epoch,
             incarnation: look.era.incarnation.clone(),
-            mark: settled_through(base, ripe, waiting)?,
+            mark: settled_through(look.fence.base, ripe, waiting)?,
             purge_sequence: ripe,
-            highest_version,
+            highest_version: look.progress.highest_version,
         };
         if self.postgres.record_mark(look.fence.partition, &observed).await? {
             Ok(observed.mark.max(look.fence.mark))

@@ -1,8 +1,12 @@
 //! What the worker counts.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
-use birbnest_core::Partition;
+use birbnest_core::{Partition, Timestamp};
+use birbnest_stores::jetstream::Progress;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -59,6 +63,8 @@ struct Families {
     database_breaker: Gauge,
     queue_depth: Family<ByPartition, Gauge>,
     mark: Family<ByPartition, Gauge>,
+    persisted_through: Family<ByPartition, Gauge>,
+    persistence_lag: Family<ByPartition, Gauge<f64, AtomicU64>>,
     purged: Counter,
     swept: Counter,
 }
@@ -83,6 +89,8 @@ impl Metrics {
             database_breaker: Gauge::default(),
             queue_depth: Family::default(),
             mark: Family::default(),
+            persisted_through: Family::default(),
+            persistence_lag: Family::default(),
             purged: Counter::default(),
             swept: Counter::default(),
         };
@@ -165,6 +173,20 @@ impl Metrics {
                 partition: partition.0,
             })
             .set(mark);
+    }
+
+    /// How far the workers are, as the janitor saw it.
+    pub(crate) fn persisted(&self, partition: Partition, progress: &Progress) {
+        let labels = ByPartition {
+            partition: partition.0,
+        };
+        let through = self.0.persisted_through.get_or_create_owned(&labels);
+        through.set(progress.persisted_through.as_i64());
+        let lag_ms = progress
+            .oldest
+            .map_or(0, |oldest| Timestamp::now().millis_since(oldest.since));
+        let lag = self.0.persistence_lag.get_or_create_owned(&labels);
+        lag.set(Duration::from_millis(lag_ms).as_secs_f64());
     }
 
     /// Messages were purged from a stream.
@@ -251,6 +273,17 @@ impl Families {
             "mark",
             "Version up to which everything is in PostgreSQL; shown by the worker that leads",
             self.mark.clone(),
+        );
+        worker.register(
+            "persisted_through_version",
+            "Version up to which no write waits any more; shown by the worker that leads",
+            self.persisted_through.clone(),
+        );
+        worker.register_with_unit(
+            "persistence_lag",
+            "Age of the oldest write that PostgreSQL does not have; shown by the worker that leads",
+            Unit::Seconds,
+            self.persistence_lag.clone(),
         );
         worker.register(
             "messages_purged",

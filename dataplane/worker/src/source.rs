@@ -12,7 +12,10 @@ use async_nats::{
     },
 };
 use birbnest_core::{Entry, Version};
-use birbnest_stores::jetstream::{entry_of, provision, version_in};
+use birbnest_stores::{
+    fence::Fence,
+    jetstream::{entry_of, provision, version_in},
+};
 use bytes::Bytes;
 
 use crate::{
@@ -95,7 +98,7 @@ impl Pulled {
 
 impl Source {
     /// Finds the epoch's consumer, or makes it: whoever raised the epoch may have died before.
-    pub(crate) async fn open(client: &Client, stream: &str, epoch: i64) -> Result<Self, SourceError> {
+    pub(crate) async fn open(client: &Client, stream: &str, fence: &Fence) -> Result<Self, SourceError> {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         let failed = |message: String| {
             if client.connection_state() == State::Connected {
@@ -107,7 +110,7 @@ impl Source {
                 SourceError::NotConnected
             }
         };
-        let name = provision::ensure_consumer(&context, stream, epoch)
+        let name = provision::ensure_consumer(&context, stream, fence)
             .await
             .map_err(|error| failed(error.to_string()))?;
         let found: Result<PullConsumer, _> = context.get_consumer_from_stream(&name, stream).await;

@@ -5,6 +5,7 @@ mod changes;
 mod conditions;
 mod durability;
 mod retries;
+mod watermarks;
 
 use birbnest_core::config::Period;
 use birbnest_e2e::{

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use birbnest_core::Version;
 use birbnest_crds::{BirbNest, PersistedThrough, QueueStatus, WorkersStatus};
 use birbnest_service::Shutdown;
 use birbnest_stores::jetstream::provision::{self, Figures};
@@ -264,7 +265,9 @@ fn depth(partition: &Figures) -> u64 {
 fn persisted(partition: &Figures) -> PersistedThrough {
     PersistedThrough {
         partition: i32::from(partition.partition.0),
+        epoch: partition.epoch,
         sequence: whole(partition.ack_floor),
+        version: partition.persisted_through.map(Version::as_i64),
     }
 }
 
@@ -294,6 +297,8 @@ mod tests {
             ack_pending: 2,
             redelivered: 1,
             ack_floor,
+            epoch: 2,
+            persisted_through: Version::new((1 << 32) + ack_floor).ok(),
             delivered: ack_floor + 2,
             last_sequence: ack_floor + pending + 2,
             oldest_age_seconds: None,
@@ -307,6 +312,15 @@ mod tests {
         assert_eq!(
             (sample.depth(), sample.served, sample.arrived, sample.redelivered),
             (34, 300, 334, 2)
+        );
+    }
+
+    #[test]
+    fn the_status_says_the_version_up_to_which_a_partition_is_persisted() {
+        let said = persisted(&figures(1, 0, 7));
+        assert_eq!(
+            (said.partition, said.epoch, said.sequence, said.version),
+            (1, 2, 7, Some((1 << 32) + 7))
         );
     }
 

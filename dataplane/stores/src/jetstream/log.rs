@@ -7,13 +7,18 @@ use birbnest_core::{Entry, KeyHash, Partition, Record, StreamNames, Version, con
 use tokio::sync::watch;
 
 use super::{
+    Progress,
     connection::{InvalidAddress, addresses},
     dead_letters::DeadLetters,
     error::{AppendError, ReadError},
     session::{self, Session},
     turn::{Expected, Turn},
 };
-use crate::{Connectivity, fence::FenceWatch, postgres::Postgres};
+use crate::{
+    Connectivity,
+    fence::{Fence, FenceWatch},
+    postgres::Postgres,
+};
 
 /// A handle to the persist streams, cheap to clone.
 #[derive(Clone)]
@@ -113,5 +118,14 @@ impl Log {
     pub async fn last(&self, partition: Partition, hash: KeyHash) -> Result<Option<Entry>, ReadError> {
         let turn = self.turn(partition).map_err(ReadError::Down)?;
         Ok(turn.last(hash).await?.entry)
+    }
+
+    /// How far the workers are with the partition of this fence: [`Turn::progress`].
+    ///
+    /// # Errors
+    /// When JetStream cannot be asked.
+    pub async fn progress(&self, fence: &Fence) -> Result<Progress, ReadError> {
+        let turn = self.turn(fence.partition).map_err(ReadError::Down)?;
+        turn.progress(fence).await
     }
 }

@@ -16,7 +16,7 @@ pub use dead_letter::{DeadLetter, Waiting};
 pub use dead_letters::DeadLetters;
 pub use error::{AppendError, ReadError};
 pub use log::Log;
-pub use progress::{Queued, first_above, settled_through};
+pub use progress::{Progress, Queued, first_above, settled_through};
 pub use session::incarnation;
 pub use stored::{UnreadableMessage, entry_of, version_in};
 pub use turn::{Expected, Last, Turn};

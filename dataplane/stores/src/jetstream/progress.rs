@@ -1,12 +1,13 @@
 //! How far the workers are with a partition, as a version.
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use birbnest_core::{Base, Timestamp, Version, VersionOverflow};
+use birbnest_core::{Base, Timestamp, Version, VersionOverflow, consumer_name};
 
 use super::{
     error::ReadError,
     stored::{version_in, version_of},
 };
+use crate::fence::Fence;
 
 /// A write that the stream holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,52 @@ pub struct Queued {
     pub version: Version,
     /// When the stream took it, by the server's clock.
     pub since: Timestamp,
+}
+
+/// How far the workers are with a partition, as its fence, its stream and its consumer say.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// The highest sequence up to which everything is acknowledged.
+    pub floor: u64,
+    /// Writes that are not acknowledged.
+    pub waiting: u64,
+    /// The first of them.
+    pub oldest: Option<Queued>,
+    /// Every acknowledged write with a version at or below it is in PostgreSQL, is a dead letter, or was overwritten by
+    /// a later write of its key before it got there.
+    pub persisted_through: Version,
+    /// No version above it was given before the stream was asked.
+    pub highest_version: Version,
+}
+
+impl Progress {
+    /// Asks the consumer of the fence's epoch. The stream is that of the fence, and `last_sequence` what it has given.
+    ///
+    /// # Errors
+    /// When JetStream cannot be asked, or there is no consumer yet.
+    pub async fn of<I>(stream: &Stream<I>, fence: &Fence, last_sequence: u64) -> Result<Self, ReadError> {
+        let consumer = stream.consumer_info(consumer_name(fence.epoch)).await;
+        let consumer = consumer.map_err(|error| ReadError::Failed(error.to_string()))?;
+        let floor = consumer.ack_floor.stream_sequence;
+        let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
+        let waiting = consumer.num_pending.saturating_add(unacknowledged);
+        let oldest = if waiting > 0 {
+            first_above(stream, floor).await?
+        } else {
+            None
+        };
+        let out_of_bounds = |error: VersionOverflow| ReadError::Failed(error.to_string());
+        let settled = settled_through(fence.base, floor, oldest).map_err(out_of_bounds)?;
+        let persisted_through = fence.mark.max(settled);
+        let given = settled_through(fence.base, last_sequence, None).map_err(out_of_bounds)?;
+        Ok(Self {
+            floor,
+            waiting,
+            oldest,
+            persisted_through,
+            highest_version: given.max(fence.highest_version).max(persisted_through),
+        })
+    }
 }
 
 /// The first write above this sequence that the stream holds, from the leader. Messages without a version are passed

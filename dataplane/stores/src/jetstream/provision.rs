@@ -13,15 +13,19 @@ use async_nats::jetstream::{
     response::Response,
     stream::{self, Config as StreamSettings},
 };
-use birbnest_core::{Partition, StreamNames, config::StreamConfig};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use birbnest_core::{Partition, StreamNames, Timestamp, Version, config::StreamConfig, consumer_epoch};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use time::OffsetDateTime;
 
 pub use consumer::ensure_consumer;
 pub use error::ProvisionError;
 pub use wanted::OWNER_KEY;
 use wanted::{Obstacle, Role};
+
+use super::{
+    error::ReadError,
+    progress::{Queued, first_above, settled_through},
+};
 
 /// What was found and done for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,10 @@ pub struct Figures {
     pub redelivered: u64,
     /// Highest sequence below which everything is acknowledged.
     pub ack_floor: u64,
+    /// The epoch of the consumer, 0 before there is one.
+    pub epoch: i64,
+    /// The version up to which no write waits any more, if the consumer tells the base of its epoch.
+    pub persisted_through: Option<Version>,
     /// Deliveries to workers so far, repeated ones included.
     pub delivered: u64,
     /// Sequence of the last message that the stream took.
@@ -77,6 +85,8 @@ impl Figures {
             ack_pending: 0,
             redelivered: 0,
             ack_floor: 0,
+            epoch: 0,
+            persisted_through: None,
             delivered: 0,
             last_sequence: 0,
             oldest_age_seconds: None,
@@ -138,13 +148,21 @@ async fn consumed(
     partition: Partition,
     consumer: &ConsumerInfo,
 ) -> Result<Figures, ProvisionError> {
+    let floor = consumer.ack_floor.stream_sequence;
+    let (oldest, base) = match oldest(js, stream, consumer).await {
+        Ok(oldest) => (oldest, wanted::base_of(&consumer.config)),
+        // Without it neither age nor version is known; scaling needs neither.
+        Err(_) => (None, None),
+    };
     Ok(Figures {
         pending: consumer.num_pending,
         ack_pending: consumer.num_ack_pending as u64,
         redelivered: consumer.num_redelivered as u64,
-        ack_floor: consumer.ack_floor.stream_sequence,
+        ack_floor: floor,
+        epoch: consumer_epoch(&consumer.name).unwrap_or_default(),
+        persisted_through: base.and_then(|base| settled_through(base, floor, oldest).ok()),
         delivered: consumer.delivered.consumer_sequence,
-        oldest_age_seconds: oldest_age(js, stream, consumer).await?,
+        oldest_age_seconds: oldest.map(|oldest| Timestamp::now().millis_since(oldest.since) / 1000),
         drifted: wanted::repaired_drain(&consumer.config).as_ref() != Ok(&consumer.config),
         ..Figures::undelivered(partition, 0)
     })
@@ -173,34 +191,14 @@ fn unacknowledged(consumer: &ConsumerInfo) -> u64 {
     consumer.num_pending + consumer.num_ack_pending as u64
 }
 
-#[derive(Deserialize)]
-struct StoredMessage {
-    message: Stored,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    #[serde(with = "time::serde::rfc3339")]
-    time: OffsetDateTime,
-}
-
-/// How long the first message above the ack floor has waited, by this machine's clock.
-async fn oldest_age(
-    js: &Context,
-    stream: &str,
-    consumer: &ConsumerInfo,
-) -> Result<Option<u64>, ProvisionError> {
+/// The first write above the ack floor; `None` when nothing waits.
+async fn oldest(js: &Context, stream: &str, consumer: &ConsumerInfo) -> Result<Option<Queued>, ReadError> {
     if unacknowledged(consumer) == 0 {
         return Ok(None);
     }
-    let above_floor = json!({"seq": consumer.ack_floor.stream_sequence + 1, "next_by_subj": ">"});
-    let answer =
-        call::<_, StoredMessage>(js, stream, &format!("STREAM.MSG.GET.{stream}"), &above_floor).await?;
-    // It may be acknowledged by now.
-    let Ok(stored) = answer else { return Ok(None) };
-    Ok(Some(
-        u64::try_from((OffsetDateTime::now_utc() - stored.message.time).whole_seconds()).unwrap_or(0),
-    ))
+    let stream = js.get_stream_no_info(stream).await;
+    let stream = stream.map_err(|error| ReadError::Failed(error.to_string()))?;
+    first_above(&stream, consumer.ack_floor.stream_sequence).await
 }
 
 /// Deletes all streams that bear our mark, dead letters included; one that is gone already counts as deleted.

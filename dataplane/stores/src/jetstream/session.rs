@@ -50,7 +50,7 @@ pub(super) struct Gate {
     pub(super) base: Base,
     /// Whether the stream has no followers, so that a direct get is answered by the leader.
     pub(super) one_copy: bool,
-    epoch: i64,
+    pub(super) epoch: i64,
     highest_acked: AtomicU64,
 }
 
@@ -197,7 +197,7 @@ impl Connector {
             match judge(&fence, &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
                     self.fences.observe(&fence);
-                    provision::ensure_consumer(context, &name, fence.epoch).await?;
+                    provision::ensure_consumer(context, &name, &fence).await?;
                     return Ok(Gate {
                         stream,
                         base: fence.base,

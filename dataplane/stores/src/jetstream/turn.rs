@@ -10,10 +10,12 @@ use async_nats::jetstream::{
 use birbnest_core::{BASE_HEADER, Entry, KeyHash, Partition, Record, StreamNames, Version};
 
 use super::{
+    Progress,
     error::{AppendError, ReadError, refused},
     session::{Gate, Session},
     stored::{entry_of_stored, version_of},
 };
+use crate::fence::Fence;
 
 /// What must be the last message of the key for an append to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +106,22 @@ impl Turn {
             sequence: message.as_ref().map_or(0, |message| message.sequence),
             entry: message.as_ref().map(entry_of_stored).transpose()?,
         })
+    }
+
+    /// How far the workers are with the partition.
+    ///
+    /// # Errors
+    /// When JetStream cannot be asked, or the fence is not that of the connection.
+    pub async fn progress(&self, fence: &Fence) -> Result<Progress, ReadError> {
+        if fence.epoch != self.gate.epoch {
+            return Err(ReadError::Down(
+                "the connection belongs to another epoch".to_owned(),
+            ));
+        }
+        let stream = &self.gate.stream;
+        let info = stream.get_info().await;
+        let info = info.map_err(|error| ReadError::Failed(error.to_string()))?;
+        Progress::of(stream, fence, info.state.last_sequence).await
     }
 
     async fn last_message(&self, subject: String) -> Result<Option<StreamMessage>, ReadError> {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Change, ProvisionError, call, found, obstruct, wanted};
+use crate::fence::Fence;
 
 /// The answer to a question for the consumers of a stream.
 #[derive(Deserialize)]
@@ -23,16 +24,17 @@ struct Names {
     consumers: Option<Vec<String>>,
 }
 
-/// Makes the epoch's consumer if it is missing, and removes those of earlier epochs. Returns its name.
+/// Makes the consumer of the fence's epoch if it is missing, and removes those of earlier epochs. Returns its name.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses. An earlier consumer that stays behind is no error: it settles nothing.
-pub async fn ensure_consumer(js: &Context, stream: &str, epoch: i64) -> Result<String, ProvisionError> {
+pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Result<String, ProvisionError> {
+    let epoch = fence.epoch;
     let name = consumer_name(epoch);
     match info(js, stream, &name).await? {
         Ok(_) => {}
         Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-            put(js, stream, "create", &wanted::drain(epoch)).await?;
+            put(js, stream, "create", &wanted::drain(epoch, fence.base)).await?;
         }
         Err(source) => return Err(refused(stream, source)),
     }

@@ -6,10 +6,13 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
     stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
-use birbnest_core::{Partition, StreamNames, config::StreamConfig, consumer_name};
+use birbnest_core::{Base, Partition, StreamNames, config::StreamConfig, consumer_name};
 
 /// Metadata key that says whose stream it is; its value is the prefix.
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
+
+/// Metadata key of a consumer for the base of its epoch: who does not read the fence knows the versions by it.
+const BASE_KEY: &str = "birbnest.dev/base";
 
 /// Deduplication by `Nats-Msg-Id` within this time.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
@@ -169,15 +172,23 @@ fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str
     Some(Obstacle::Fixed(reason.to_owned()))
 }
 
-/// The consumer that workers share in an epoch.
-pub(super) fn drain(epoch: i64) -> consumer::Config {
+/// The consumer that workers share in the epoch with this base.
+pub(super) fn drain(epoch: i64, base: Base) -> consumer::Config {
     let mut wanted = consumer::Config {
         durable_name: Some(consumer_name(epoch)),
         name: Some(consumer_name(epoch)),
         ..Default::default()
     };
+    wanted
+        .metadata
+        .insert(BASE_KEY.to_owned(), base.get().to_string());
     prescribe_drain(&mut wanted);
     wanted
+}
+
+/// The base of a consumer's epoch, as [`drain`] noted it.
+pub(super) fn base_of(found: &consumer::Config) -> Option<Base> {
+    Base::new(found.metadata.get(BASE_KEY)?.parse().ok()?).ok()
 }
 
 /// An existing consumer's configuration with everything set that BirbNest prescribes and JetStream can change.
@@ -302,6 +313,13 @@ mod tests {
     }
 
     #[test]
+    fn a_consumer_tells_the_base_of_its_epoch() {
+        let base = Base::new(1 << 32).unwrap();
+        assert_eq!(base_of(&drain(2, base)), Some(base));
+        assert_eq!(base_of(&consumer::Config::default()), None);
+    }
+
+    #[test]
     fn what_cannot_be_changed_in_place_is_named() {
         let mut found = stream(&config(), FIRST);
         found.retention = RetentionPolicy::WorkQueue;
@@ -310,7 +328,7 @@ mod tests {
             matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
             "{refused:?}"
         );
-        let mut found = drain(1);
+        let mut found = drain(1, Base::ZERO);
         found.deliver_policy = DeliverPolicy::New;
         let refused = repaired_drain(&found).unwrap_err();
         assert!(

@@ -1,0 +1,106 @@
+//! How far the workers are: what tells a client whether its write is in PostgreSQL by now.
+
+use axum::{
+    Json, Router,
+    extract::{Query, State, rejection::QueryRejection},
+    routing::get,
+};
+use birbnest_core::{EntryId, EntryKey, InstanceName, Partition, Timestamp};
+use birbnest_stores::{
+    fence::{Fence, FenceWatch},
+    jetstream::{Log, Progress},
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use crate::{app::App, problem::Problem, request::Instance};
+
+/// Partitions that are asked at the same time.
+const CONCURRENCY: usize = 16;
+
+/// The route.
+pub(crate) fn router() -> Router<App> {
+    Router::new().route("/v1/admin/watermarks", get(list))
+}
+
+/// Who knows how far the workers are. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Watermarks {
+    pub(crate) log: Log,
+    pub(crate) fences: FenceWatch,
+    pub(crate) partitions: u16,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filter {
+    /// Only the partition of this key.
+    key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct List {
+    watermarks: Vec<Watermark>,
+}
+
+#[derive(Serialize)]
+struct Watermark {
+    partition: u16,
+    epoch: i64,
+    /// Every acknowledged write up to here is in PostgreSQL, a dead letter, or was overwritten by a later one.
+    persisted_through: u64,
+    highest_version: u64,
+    /// Writes that PostgreSQL does not have yet.
+    waiting: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_age_seconds: Option<u64>,
+}
+
+impl Watermark {
+    fn of(fence: &Fence, progress: &Progress) -> Self {
+        let age = |since| Timestamp::now().millis_since(since) / 1000;
+        Self {
+            partition: fence.partition.0,
+            epoch: fence.epoch,
+            persisted_through: progress.persisted_through.get(),
+            highest_version: progress.highest_version.get(),
+            waiting: progress.waiting,
+            oldest_age_seconds: progress.oldest.map(|oldest| age(oldest.since)),
+        }
+    }
+}
+
+impl Watermarks {
+    async fn of(&self, partition: Partition) -> Result<Watermark, Problem> {
+        let fence = self.fences.get(partition).ok_or_else(|| {
+            Problem::unavailable("nothing is known about the partition yet: the database has not answered")
+        })?;
+        let progress = self.log.progress(&fence).await.map_err(|error| {
+            Problem::unavailable("the queue did not say how far the workers are").cause(&error)
+        })?;
+        Ok(Watermark::of(&fence, &progress))
+    }
+
+    /// The partition of the key that is asked for, or all.
+    fn asked(&self, instance: InstanceName, filter: Filter) -> Result<Vec<Partition>, Problem> {
+        let Some(key) = filter.key else {
+            return Ok((0..self.partitions).map(Partition).collect());
+        };
+        let key: EntryKey = key
+            .parse()
+            .map_err(|error| Problem::invalid(format!("key: {error}")))?;
+        Ok(vec![EntryId { instance, key }.hash().partition(self.partitions)])
+    }
+}
+
+async fn list(
+    State(app): State<App>,
+    Instance(instance): Instance,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<List>, Problem> {
+    let Query(filter) = filter.map_err(|error| Problem::invalid(error.body_text()))?;
+    let asked = app.watermarks.asked(instance, filter)?;
+    let asking = asked.into_iter().map(|partition| app.watermarks.of(partition));
+    let watermarks = stream::iter(asking).buffered(CONCURRENCY).try_collect().await?;
+    Ok(Json(List { watermarks }))
+}
