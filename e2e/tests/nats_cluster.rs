@@ -62,6 +62,60 @@ async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them
     house.until_kept(&ledger).await;
 }
 
+/// Bases are a multiple of this: what two versions of one epoch share.
+const fn epoch_of(version: u64) -> u64 {
+    version >> 32
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_keeps_the_epoch_and_older_copies_of_all_stores_end_it() {
+    let house = House::plan().nats_cluster().open().await;
+    let first = house.put("robin", json!(0)).await.expect(201);
+    for member in members(&house) {
+        member.kill9();
+        member.start().await;
+        house.until_writable().await;
+    }
+    let rolled = house.put("robin", json!(1)).await.expect(201);
+    assert_eq!(epoch_of(rolled.version()), epoch_of(first.version()));
+
+    // Nobody remembers what was acknowledged last: not PostgreSQL, for the worker is away, and not the API.
+    house.worker().stop().await;
+    members(&house).iter().for_each(|member| member.kill9());
+    members(&house).iter().for_each(|member| member.copy_store());
+    start_all(&house).await;
+    house.until_writable().await;
+    let mut highest = 0;
+    for value in 0..50 {
+        highest = house
+            .put("robin", json!(value))
+            .await
+            .expect(201)
+            .version()
+            .max(highest);
+    }
+    house.api().kill9();
+    members(&house).iter().for_each(|member| member.kill9());
+    members(&house).iter().for_each(|member| member.restore_store());
+    start_all(&house).await;
+    house.api().start().await;
+    house.until_writable().await;
+    let written = house.put("robin", json!("anew")).await.expect(201);
+    assert!(
+        epoch_of(written.version()) > epoch_of(highest),
+        "{} after {highest}",
+        written.version()
+    );
+}
+
+/// None of them answers before there are two.
+async fn start_all(house: &House) {
+    members(house).iter().for_each(|member| member.process().start());
+    for partition in 0..house.config.stream.partitions {
+        until_led(house, partition).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_nothing_is_acknowledged_and_nothing_acknowledged_is_lost() {
     let house = House::plan().nats_cluster().open().await;

@@ -46,6 +46,16 @@ impl StreamNames {
         format!("{}.persist.{partition}.{hash}", self.prefix)
     }
 
+    /// The stream in memory that tells whether the servers of a cluster have ever stopped all at once.
+    pub fn witness(&self) -> String {
+        format!("{}_witness", self.prefix)
+    }
+
+    /// The one subject of that stream.
+    pub fn witness_subject(&self) -> String {
+        format!("{}.witness", self.prefix)
+    }
+
     /// The stream of the dead letters, one for all partitions.
     pub fn dead(&self) -> String {
         format!("{}_dead", self.prefix)
@@ -70,13 +80,10 @@ impl StreamNames {
 pub struct Incarnation(String);
 
 impl Incarnation {
-    /// From the stream's creation time and, where one server holds the only copy, that server's id, which is new with
-    /// every process: a killed server may have lost the tail it had acknowledged.
-    pub fn new(created: &str, server_id: Option<&str>) -> Self {
-        match server_id {
-            Some(server_id) => Self(format!("{created} {server_id}")),
-            None => Self(created.to_owned()),
-        }
+    /// From the stream's creation time and the life of the servers that keep it: what is new whenever they may have lost
+    /// what they had acknowledged.
+    pub fn new(created: &str, life: &str) -> Self {
+        Self(format!("{created} {life}"))
     }
 
     /// As stored in the fence.

@@ -16,7 +16,7 @@ use async_nats::{
 use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
-    jetstream::{DeadLetters, Progress, ReadError, first_above, incarnation, settled_through},
+    jetstream::{DeadLetters, LifeError, Lives, Progress, ReadError, first_above, settled_through},
     postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -36,7 +36,7 @@ const SWEEP_TURNS: u32 = 10;
 /// The janitor of this process, which works only while it leads.
 pub(crate) struct Janitor {
     context: Context,
-    client: Client,
+    lives: Lives,
     letters: DeadLetters,
     postgres: Postgres,
     config: StreamConfig,
@@ -52,6 +52,8 @@ enum RoundError {
     Postgres(#[from] PostgresError),
     #[error("nats: {0}")]
     Nats(String),
+    #[error(transparent)]
+    Life(#[from] LifeError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("the fence is another stream's or epoch's: an API has to pass it first")]
@@ -80,8 +82,8 @@ impl Janitor {
     ) -> Self {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         Self {
+            lives: Lives::new(client, context.clone(), &config),
             context,
-            client,
             letters,
             postgres,
             config,
@@ -190,7 +192,7 @@ impl Janitor {
         self.metrics.depth(partition, progress.waiting);
         let era = Era {
             epoch: fence.epoch,
-            incarnation: incarnation(&info, &self.client),
+            incarnation: self.lives.incarnation(&info).await?,
         };
         let belongs = fence.stream == name && fence.incarnation == era.incarnation;
         if !belongs || fence.mode != Mode::Queue {
@@ -232,7 +234,7 @@ impl Janitor {
     async fn purge(&self, look: Look, up_to: u64) -> Result<(), RoundError> {
         let mut stream = look.stream;
         let info = stream.info().await.map_err(nats)?;
-        let same = incarnation(info, &self.client) == look.era.incarnation;
+        let same = self.lives.incarnation(info).await? == look.era.incarnation;
         if !same || up_to > info.state.last_sequence {
             return Err(RoundError::Fenced);
         }

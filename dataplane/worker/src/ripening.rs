@@ -57,7 +57,7 @@ mod tests {
     fn era(epoch: i64) -> Era {
         Era {
             epoch,
-            incarnation: Incarnation::new("now", None),
+            incarnation: Incarnation::new("now", "one"),
         }
     }
 
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(ripening.ripe(start + HORIZON * 2, HORIZON), 3);
         let other = Era {
             epoch: 2,
-            incarnation: Incarnation::new("later", None),
+            incarnation: Incarnation::new("later", "one"),
         };
         ripening.note(&other, 0, start + HORIZON * 2);
         assert_eq!(ripening.ripe(start + HORIZON * 4, HORIZON), 0);

@@ -37,7 +37,7 @@ pub(crate) async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
 }
 
 pub(crate) fn incarnation(name: &str) -> Incarnation {
-    Incarnation::new(name, None)
+    Incarnation::new(name, "one")
 }
 
 pub(crate) fn id(key: &str) -> EntryId {

@@ -103,6 +103,13 @@ pub struct StreamConfig {
     pub janitor_interval: Period,
 }
 
+impl StreamConfig {
+    /// Whether a stream in memory tells the lives of the servers apart, as a cluster needs.
+    pub fn has_witness(&self) -> bool {
+        self.replicas > 1
+    }
+}
+
 /// The cache in front.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

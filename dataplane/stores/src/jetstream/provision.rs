@@ -107,7 +107,7 @@ pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provision
         let stream_change = ensure_stream(js, &stream, config, role).await?;
         let consumer_change = match role {
             Role::Persist(_) => consumer::repair(js, &stream).await?,
-            Role::Dead => Change::None,
+            Role::Dead | Role::Witness => Change::None,
         };
         done.push(Provisioned {
             stream,

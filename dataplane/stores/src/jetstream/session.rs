@@ -10,20 +10,21 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use async_nats::{
-    Client, ConnectError, ServerAddr,
+    ConnectError, ServerAddr,
     jetstream::{
         Context,
         context::{ContextBuilder, GetStreamError},
-        stream::{Info, InfoError, LastRawMessageErrorKind, Stream},
+        stream::{InfoError, LastRawMessageErrorKind, Stream},
     },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use birbnest_core::{Base, Incarnation, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Base, Partition, StreamNames, Version, config::StreamConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::connect_once,
+    lives::{LifeError, Lives},
     provision::{self, ProvisionError},
     stored::entry_of_stored,
 };
@@ -86,6 +87,8 @@ enum SessionError {
     Stream { stream: String, source: GetStreamError },
     #[error("the stream {stream} did not say its state: {source}")]
     Info { stream: String, source: InfoError },
+    #[error(transparent)]
+    Life(#[from] LifeError),
     #[error("the consumer cannot be used: {0}")]
     Consumer(#[from] ProvisionError),
     #[error("the last message of the stream {stream} cannot be read: {message}")]
@@ -152,10 +155,11 @@ impl Connector {
         let context = ContextBuilder::new()
             .timeout(self.config.ack_timeout.get())
             .build(client.clone());
+        let lives = Lives::new(client, context.clone(), &self.config);
         let mut gates = Vec::with_capacity(usize::from(self.config.partitions));
         for partition in (0..self.config.partitions).map(Partition) {
             // Boxed: what asks JetStream is large, and this future is part of many.
-            let gate = Box::pin(self.pass(&client, &context, partition)).await?;
+            let gate = Box::pin(self.pass(&lives, &context, partition)).await?;
             gates.push(Arc::new(gate));
         }
         Ok(Session {
@@ -169,7 +173,7 @@ impl Connector {
     /// recorded there, or else the epoch is raised first, so that nothing older can ever win.
     async fn pass(
         &self,
-        client: &Client,
+        lives: &Lives,
         context: &Context,
         partition: Partition,
     ) -> Result<Gate, SessionError> {
@@ -185,7 +189,7 @@ impl Connector {
                 Ok(info) => info.clone(),
                 Err(source) => return Err(SessionError::Info { stream: name, source }),
             };
-            let incarnation = incarnation(&info, client);
+            let incarnation = lives.incarnation(&info).await?;
             let last_sequence = info.state.last_sequence;
             let Some(fence) = fence else {
                 let highest = highest_version(&stream, &name, last_sequence).await?;
@@ -248,14 +252,6 @@ impl Connector {
 fn is_over(session: &Session, fence: &Fence) -> bool {
     let gate = session.gates.get(usize::from(fence.partition.0));
     gate.is_some_and(|gate| gate.epoch < fence.epoch)
-}
-
-/// With one server also its id belongs to the incarnation: it is new with every process, and a killed one may have lost
-/// the tail that it had acknowledged. A member of a cluster catches up from the others.
-pub fn incarnation(info: &Info, client: &Client) -> Incarnation {
-    let server_id = client.server_info().server_id;
-    let alone = info.cluster.is_none();
-    Incarnation::new(&info.created.to_string(), alone.then_some(server_id.as_str()))
 }
 
 /// The highest version in a stream that has no fence yet: it may have been used before, with a database that is gone.

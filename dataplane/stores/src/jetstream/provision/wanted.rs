@@ -40,13 +40,17 @@ pub(super) enum Role {
     Persist(Partition),
     /// What holds the writes that PostgreSQL rejects.
     Dead,
+    /// What tells one life of a cluster from the next.
+    Witness,
 }
 
 impl Role {
     /// Every stream that the configuration asks for.
     pub(super) fn all(config: &StreamConfig) -> impl Iterator<Item = Self> + use<> {
         let persist = (0..config.partitions).map(|partition| Self::Persist(Partition(partition)));
-        persist.chain([Self::Dead])
+        persist
+            .chain([Self::Dead])
+            .chain(config.has_witness().then_some(Self::Witness))
     }
 
     /// What the stream is called.
@@ -55,6 +59,15 @@ impl Role {
         match self {
             Self::Persist(partition) => names.stream(partition),
             Self::Dead => names.dead(),
+            Self::Witness => names.witness(),
+        }
+    }
+
+    /// The witness is to forget when its servers stop.
+    const fn storage(self) -> StorageType {
+        match self {
+            Self::Persist(_) | Self::Dead => StorageType::File,
+            Self::Witness => StorageType::Memory,
         }
     }
 
@@ -63,6 +76,7 @@ impl Role {
         match self {
             Self::Persist(partition) => names.subjects(partition),
             Self::Dead => names.dead_subjects(),
+            Self::Witness => names.witness_subject(),
         }
     }
 }
@@ -95,7 +109,7 @@ pub(super) fn repaired_stream(
 
 fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, role: Role) {
     target.subjects = vec![role.subjects(config)];
-    target.storage = StorageType::File;
+    target.storage = role.storage();
     target.retention = RetentionPolicy::Limits;
     // A full stream refuses, it never drops what was acknowledged.
     target.discard = DiscardPolicy::New;
@@ -125,6 +139,12 @@ fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, role: Ro
             target.duplicate_window = DEAD_DUPLICATE_WINDOW;
             4
         }
+        Role::Witness => {
+            target.max_messages_per_subject = 1;
+            target.duplicate_window = DUPLICATE_WINDOW;
+            (target.max_messages, target.max_bytes) = (1, -1);
+            return;
+        }
     };
     target.max_messages = share(config.max_messages, parts);
     target.max_bytes = share(config.max_bytes, parts);
@@ -152,7 +172,10 @@ fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str
         _ => {}
     }
     let fixed = [
-        (found.storage != wanted.storage, "its storage is memory, not file"),
+        (
+            found.storage != wanted.storage,
+            "its storage is of the other kind (file, memory)",
+        ),
         (
             found.retention != wanted.retention,
             "its retention is not limits, so messages vanish when they are acknowledged",
@@ -267,6 +290,25 @@ mod tests {
             (-1, DiscardPolicy::New)
         );
         assert_eq!((wanted.max_messages, wanted.max_bytes), (250_000, 1 << 28));
+    }
+
+    #[test]
+    fn replicas_have_a_witness_that_forgets_when_they_stop() {
+        assert!(!Role::all(&config()).any(|role| role == Role::Witness));
+        let replicated = StreamConfig {
+            replicas: 3,
+            ..config()
+        };
+        assert!(Role::all(&replicated).any(|role| role == Role::Witness));
+        let wanted = stream(&replicated, Role::Witness);
+        assert_eq!(
+            (wanted.name.as_str(), wanted.storage, wanted.num_replicas),
+            ("cache_witness", StorageType::Memory, 3)
+        );
+        let mut found = wanted.clone();
+        assert_eq!(repaired_stream(&found, &replicated, Role::Witness), Ok(wanted));
+        found.storage = StorageType::File;
+        assert!(repaired_stream(&found, &replicated, Role::Witness).is_err());
     }
 
     #[test]
