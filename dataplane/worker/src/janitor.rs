@@ -162,7 +162,7 @@ impl Janitor {
     }
 
     async fn tidy(&mut self, partition: Partition) -> Result<(), RoundError> {
-        let look = self.look(partition).await?;
+        let look = Box::pin(self.look(partition)).await?;
         let now = Instant::now();
         let ripening = self.ripening.entry(partition).or_default();
         ripening.note(&look.era, look.progress.floor, now);

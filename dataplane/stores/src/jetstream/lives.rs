@@ -8,11 +8,11 @@
 //! - A single copy somewhere in a cluster has only its creation time.
 
 use async_nats::{
-    Client, HeaderMap,
-    header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+    Client,
     jetstream::{
         Context,
         context::{GetStreamError, PublishErrorKind},
+        message::PublishMessage,
         stream::{Info, LastRawMessageErrorKind},
     },
 };
@@ -102,13 +102,12 @@ impl Lives {
 
     /// Puts a token into an empty witness; who comes second reads what the first one put there.
     async fn renew(&self, subject: &str) -> Result<(), String> {
-        let mut only_if_empty = HeaderMap::new();
-        only_if_empty.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, 0_u64);
         let token = Uuid::new_v4().simple().to_string();
-        let sent = self
-            .context
-            .publish_with_headers(subject.to_owned(), only_if_empty, token.into());
-        let outcome = match sent.await {
+        let only_if_empty = PublishMessage::build()
+            .expected_last_subject_sequence(0)
+            .payload(token.into());
+        let sent = self.context.send_publish(subject.to_owned(), only_if_empty).await;
+        let outcome = match sent {
             Ok(ack) => ack.await.map(drop),
             Err(error) => Err(error),
         };
