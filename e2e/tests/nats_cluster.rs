@@ -81,8 +81,10 @@ async fn a_rolling_restart_keeps_the_epoch_and_older_copies_of_all_stores_end_it
 
     // Nobody remembers what was acknowledged last: not PostgreSQL, for the worker is away, and not the API.
     house.worker().stop().await;
-    members(&house).iter().for_each(|member| member.kill9());
-    members(&house).iter().for_each(|member| member.copy_store());
+    kill_all(&house);
+    for member in members(&house) {
+        member.copy_store();
+    }
     start_all(&house).await;
     house.until_writable().await;
     let mut highest = 0;
@@ -95,8 +97,10 @@ async fn a_rolling_restart_keeps_the_epoch_and_older_copies_of_all_stores_end_it
             .max(highest);
     }
     house.api().kill9();
-    members(&house).iter().for_each(|member| member.kill9());
-    members(&house).iter().for_each(|member| member.restore_store());
+    kill_all(&house);
+    for member in members(&house) {
+        member.restore_store();
+    }
     start_all(&house).await;
     house.api().start().await;
     house.until_writable().await;
@@ -108,9 +112,17 @@ async fn a_rolling_restart_keeps_the_epoch_and_older_copies_of_all_stores_end_it
     );
 }
 
+fn kill_all(house: &House) {
+    for member in members(house) {
+        member.kill9();
+    }
+}
+
 /// None of them answers before there are two.
 async fn start_all(house: &House) {
-    members(house).iter().for_each(|member| member.process().start());
+    for member in members(house) {
+        member.process().start();
+    }
     for partition in 0..house.config.stream.partitions {
         until_led(house, partition).await;
     }
