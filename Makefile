@@ -1,6 +1,6 @@
 # Every handle calls a script of e2e/ or cargo; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint crds images local local-down local-clean bench faults model
+.PHONY: help up down test lint crds images local local-down local-clean bench faults soak model
 
 help: ## lists the handles
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,10 @@ bench: ## side by side with redis-benchmark, a JetStream ack and COPY; a table, 
 faults: ## kills everything under load and proves that no promise was broken; FAULTS="--duration 60 --seed 7", a table, and JSON
 	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
 	@e2e/scripts/faults $(FAULTS)
+
+soak: ## shows that memory stays bounded: 1M keys, a backlog of 1M, 1,000 slow clients; SOAK="--duration 20m", a table
+	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
+	@e2e/scripts/soak $(SOAK)
 
 model: ## explores the protocol state by state, and without each of its rules (two minutes, 2 GB)
 	@e2e/scripts/prerequisites rust && e2e/scripts/build

@@ -25,6 +25,13 @@ pub struct ApiSpec {
     /// Requests in progress in one pod above which it answers 503. 1 to 1000000.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_concurrent_requests: i32,
+    /// Bytes of bodies and large answers that one pod has in progress, above which it answers 503. 32 MiB to 64 GiB. The
+    /// pod takes about four times as much: an eighth of its memory limit is a good value.
+    #[schemars(range(min = 32 << 20, max = 64_i64 << 30))]
+    pub max_bytes_in_progress: i64,
+    /// Open connections of one pod above which a new one is answered 503 and closed. 16 to 1000000.
+    #[schemars(range(min = 16, max = 1_000_000))]
+    pub max_connections: i32,
     /// How long a request may take, the reading of its body included. 100ms to 1m.
     #[schemars(extend("x-kubernetes-validations" = rules::between("spec.api.requestTimeout", "100ms", "1m")))]
     pub request_timeout: Period,
@@ -66,6 +73,8 @@ impl Default for ApiSpec {
             autoscaling: None,
             resources: ResourcesSpec::default(),
             max_concurrent_requests: 10_000,
+            max_bytes_in_progress: 64 << 20,
+            max_connections: 4_096,
             request_timeout: ApiConfig::default().request_timeout,
         }
     }

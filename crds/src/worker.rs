@@ -13,6 +13,10 @@ pub struct WorkerSpec {
     /// Batches in progress per partition in each worker. 1 to 16.
     #[schemars(range(min = 1, max = 16))]
     pub concurrency: i32,
+    /// Bytes of messages that one worker has in hand, over all partitions, above which it pulls no more. 32 MiB to
+    /// 64 GiB. The pod takes about four times as much: an eighth of its memory limit is a good value.
+    #[schemars(range(min = 32 << 20, max = 64_i64 << 30))]
+    pub max_bytes_in_progress: i64,
     /// What happens to a batch that PostgreSQL did not take.
     pub retry: RetrySpec,
     /// How many workers there are, by the depth of the queue.
@@ -79,6 +83,7 @@ impl Default for WorkerSpec {
         Self {
             batch: BatchSpec::default(),
             concurrency: 2,
+            max_bytes_in_progress: 64 << 20,
             retry: RetrySpec::default(),
             autoscaling: WorkerAutoscalingSpec::default(),
             resources: ResourcesSpec::default(),

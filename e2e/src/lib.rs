@@ -3,6 +3,7 @@
 //! - [`servers`]: real Redis, NATS and PostgreSQL as child processes on loopback.
 //! - [`house`]: a whole BirbNest on loopback, as the real binaries.
 //! - [`client`], [`load`], [`table`], [`ledger`]: who writes, what PostgreSQL holds, and whether promises were kept.
+//! - [`slow`]: clients that take their time.
 //! - [`instrument`]: everybody is killed under load, and a checker proves that the promises were kept.
 //! - [`cluster`]: namespaces, nests and backends on a real cluster.
 //! - [`wait`]: conditions with a deadline.
@@ -22,5 +23,6 @@ pub mod instrument;
 pub mod ledger;
 pub mod load;
 pub mod servers;
+pub mod slow;
 pub mod table;
 pub mod wait;

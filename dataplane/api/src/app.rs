@@ -1,9 +1,12 @@
 //! What every handler is given.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use birbnest_core::Budget;
 
 use crate::{
-    dead_letters::Letters, read::ReadPath, replay::Replay, watermarks::Watermarks, write::WritePath,
+    dead_letters::Letters, metrics::Metrics, read::ReadPath, replay::Replay, watermarks::Watermarks,
+    write::WritePath,
 };
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
@@ -19,7 +22,12 @@ pub(crate) struct Paths {
     pub(crate) letters: Letters,
     pub(crate) replay: Replay,
     pub(crate) watermarks: Watermarks,
+    pub(crate) metrics: Metrics,
     pub(crate) max_value_bytes: usize,
+    /// What bodies and large answers hold in memory, over all cores.
+    pub(crate) budget: Budget,
+    /// How long a body may take to arrive.
+    pub(crate) body_timeout: Duration,
 }
 
 impl App {

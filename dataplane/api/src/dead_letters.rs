@@ -219,7 +219,7 @@ async fn inspect(
 /// Writes it again, unless something newer would be overwritten.
 async fn replay(State(app): State<App>, id: Result<Path<u64>, PathRejection>) -> Result<Response, Problem> {
     let written = app.replay.run(parsed(id)?).await?;
-    Ok(response::written(&written))
+    Ok(response::written(&written, &app.budget))
 }
 
 async fn discard(

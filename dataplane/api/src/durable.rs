@@ -4,9 +4,9 @@
 //! now, by the very statement that workers use: guarded by version and mark, so it does not matter who comes first, and
 //! what the worker does later changes nothing. Writes that wait at the same time share a transaction.
 
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
-use birbnest_core::{Entry, Partition, Version};
+use birbnest_core::{Entry, Partition, Share, Version};
 use birbnest_stores::{fence::FenceWatch, postgres::Postgres};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -29,7 +29,13 @@ pub(crate) struct Durable {
 /// An entry, and whoever waits for it.
 struct Waiting {
     entry: Entry,
+    waiter: Waiter,
+}
+
+struct Waiter {
     tell: oneshot::Sender<bool>,
+    /// What the entry holds of the budget, also when its client has given up.
+    _held: Option<Arc<Share>>,
 }
 
 impl Durable {
@@ -53,13 +59,16 @@ impl Durable {
     }
 
     /// Whether PostgreSQL has this entry or a newer one of its key by now.
-    pub(crate) async fn persist(&self, partition: Partition, entry: Entry) -> bool {
+    pub(crate) async fn persist(&self, partition: Partition, entry: Entry, held: Option<Arc<Share>>) -> bool {
         let away = !self.fences.status().borrow().is_connected();
         let (tell, told) = oneshot::channel();
         let sent = self
             .partitions
             .get(usize::from(partition.0))
-            .is_some_and(|sender| !away && sender.try_send(Waiting { entry, tell }).is_ok());
+            .is_some_and(|sender| {
+                let waiter = Waiter { tell, _held: held };
+                !away && sender.try_send(Waiting { entry, waiter }).is_ok()
+            });
         sent && matches!(timeout(self.patience, told).await, Ok(Ok(true)))
     }
 }
@@ -67,7 +76,7 @@ impl Durable {
 async fn write_all(postgres: Postgres, partition: Partition, mut inbox: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::with_capacity(MAX_BATCH);
     while inbox.recv_many(&mut waiting, MAX_BATCH).await > 0 {
-        waiting.retain(|one| !one.tell.is_closed());
+        waiting.retain(|one| !one.waiter.tell.is_closed());
         write(&postgres, partition, &mut waiting).await;
     }
 }
@@ -91,13 +100,13 @@ async fn write(postgres: &Postgres, partition: Partition, waiting: &mut Vec<Wait
         };
         for one in tell {
             // Who does not wait any more does not need to know.
-            let _gone = one.send(persisted);
+            let _gone = one.tell.send(persisted);
         }
     }
 }
 
 /// Of each key the newest entry, and all who wait for it or for one that it replaced.
-fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<oneshot::Sender<bool>>>) {
+fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<Waiter>>) {
     let mut waiting: Vec<_> = waiting.collect();
     waiting.sort_by(|a, b| {
         let order = |one: &Waiting| Reverse::<Version>(one.entry.version);
@@ -108,18 +117,18 @@ fn newest(waiting: impl Iterator<Item = Waiting>) -> (Vec<Entry>, Vec<Vec<onesho
             .then_with(|| order(a).cmp(&order(b)))
     });
     let (mut entries, mut tells): (Vec<Entry>, Vec<Vec<_>>) = (Vec::new(), Vec::new());
-    for Waiting { entry, tell } in waiting {
+    for Waiting { entry, waiter } in waiting {
         match tells.last_mut() {
             Some(last)
                 if entries
                     .last()
                     .is_some_and(|newest| newest.record.id == entry.record.id) =>
             {
-                last.push(tell);
+                last.push(waiter);
             }
             _ => {
                 entries.push(entry);
-                tells.push(vec![tell]);
+                tells.push(vec![waiter]);
             }
         }
     }
@@ -140,7 +149,10 @@ mod tests {
                 version: Version::new(version).unwrap(),
                 record: tombstone(id),
             },
-            tell: oneshot::channel().0,
+            waiter: Waiter {
+                tell: oneshot::channel().0,
+                _held: None,
+            },
         }
     }
 

@@ -63,14 +63,14 @@ impl Front {
             return Box::pin(visit.within_its_time(routed(&self.entries, request))).await;
         };
         match self.app.read.cached(id, Version::ZERO).await {
-            Ok(read) => response::found(read, &Conditions::default()).into_response(),
+            Ok(read) => response::found(read, &Conditions::default(), &self.app.budget).into_response(),
             Err(miss) => Box::pin(visit.within_its_time(self.ask(miss))).await,
         }
     }
 
     async fn ask(&self, miss: Miss) -> Response {
         let read = self.app.read.miss(miss, Version::ZERO).await;
-        read.and_then(|read| response::found(read, &Conditions::default()))
+        read.and_then(|read| response::found(read, &Conditions::default(), &self.app.budget))
             .into_response()
     }
 }

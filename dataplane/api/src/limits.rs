@@ -1,7 +1,10 @@
 //! The door: who gets in, for how long, and one log line for whatever failed.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,9 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use birbnest_core::config::ApiConfig;
+use birbnest_service::Crowded;
 
 use crate::{
-    metrics::Metrics,
+    metrics::{Metrics, Shed},
     problem::{Cause, Problem},
     request::INSTANCE_HEADER,
 };
@@ -27,6 +31,7 @@ pub(crate) struct Limits {
     most: i64,
     request_timeout: Duration,
     ids: RequestIds,
+    failures: Quota,
     metrics: Metrics,
 }
 
@@ -46,6 +51,7 @@ impl Limits {
             most: i64::from(config.max_concurrent_requests),
             request_timeout: config.request_timeout.get(),
             ids: RequestIds::new(),
+            failures: Quota::default(),
             metrics,
         }
     }
@@ -61,14 +67,15 @@ impl Limits {
             request_id: self.request_id(request.headers()),
             instance: request.headers().get(INSTANCE).cloned(),
         };
-        if in_progress < self.most {
+        let (reason, detail) = if request.extensions().get::<Crowded>().is_some() {
+            (Shed::Connections, "too many connections are open")
+        } else if in_progress >= self.most {
+            (Shed::Requests, "too many requests are in progress")
+        } else {
             return (visit, Ok(()));
-        }
-        self.metrics.shed();
-        (
-            visit,
-            Err(Problem::unavailable("too many requests are in progress")),
-        )
+        };
+        self.metrics.shed(reason);
+        (visit, Err(Problem::unavailable(detail)))
     }
 
     fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
@@ -112,6 +119,9 @@ impl Visit<'_> {
 
     /// Somebody should look: a backend is away, or something is broken. Keys and values stay out of the log.
     fn log_failure(&self, response: &Response, took: Duration) {
+        if !self.limits.failures.takes(Instant::now()) {
+            return;
+        }
         let cause = response
             .extensions()
             .get::<Cause>()
@@ -126,6 +136,25 @@ impl Visit<'_> {
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         self.limits.metrics.ended();
+    }
+}
+
+/// Lines of failures in each second: refusing thousands of requests must not cost as much as answering them. The metrics
+/// count them all.
+#[derive(Default)]
+struct Quota(Mutex<Option<(Instant, u32)>>);
+
+impl Quota {
+    const MOST: u32 = 20;
+
+    fn takes(&self, now: Instant) -> bool {
+        let mut second = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, lines) = match &mut *second {
+            Some(current) if now.duration_since(current.0) < Duration::from_secs(1) => current,
+            over => over.insert((now, 0)),
+        };
+        *lines = lines.saturating_add(1);
+        *lines <= Self::MOST
     }
 }
 
@@ -151,5 +180,19 @@ impl RequestIds {
         );
         // Hexadecimal digits are always a valid header value.
         HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_so_many_lines_and_the_next_one_has_as_many() {
+        let (quota, now) = (Quota::default(), Instant::now());
+        let lines = |now| (0..50).filter(|_| quota.takes(now)).count();
+        assert_eq!(lines(now), 20);
+        assert_eq!(lines(now + Duration::from_millis(999)), 0);
+        assert_eq!(lines(now + Duration::from_secs(1)), 20);
     }
 }

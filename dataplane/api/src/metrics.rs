@@ -1,14 +1,23 @@
 //! What the service counts.
 
 use std::{
+    fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use axum::http::{Method, StatusCode};
+use birbnest_core::Budget;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::{Registry, Unit},
 };
 
@@ -55,6 +64,19 @@ pub(crate) enum Outcome {
     Miss,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: Shed,
+}
+
+/// Of what there was too much when a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Shed {
+    Connections,
+    Requests,
+    Memory,
+}
+
 /// The service's metrics. Clones count together.
 #[derive(Clone)]
 pub(crate) struct Metrics(Arc<Families>);
@@ -67,11 +89,11 @@ struct Families {
     hits: OnceLock<Counter>,
     found: OnceLock<(Counter, Histogram)>,
     in_progress: Gauge,
-    shed: Counter,
+    shed: Family<ByReason, Counter>,
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry, budget: &Budget) -> Self {
         let families = Families {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -79,7 +101,7 @@ impl Metrics {
             hits: OnceLock::new(),
             found: OnceLock::new(),
             in_progress: Gauge::default(),
-            shed: Counter::default(),
+            shed: Family::default(),
         };
         let api = registry.sub_registry_with_prefix("birbnest_api");
         api.register("requests", "Requests answered", families.requests.clone());
@@ -97,9 +119,10 @@ impl Metrics {
         );
         api.register(
             "requests_shed",
-            "Requests refused because too many are in progress",
+            "Requests refused because too much is in progress",
             families.shed.clone(),
         );
+        registry.register_collector(Box::new(Held(budget.clone())));
         Self(Arc::new(families))
     }
 
@@ -112,8 +135,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn shed(&self) {
-        self.0.shed.inc();
+    pub(crate) fn shed(&self, reason: Shed) {
+        self.0.shed.get_or_create_owned(&ByReason { reason }).inc();
     }
 
     /// A request began; returns how many were in progress before it.
@@ -140,6 +163,19 @@ impl Metrics {
         let requests = self.0.requests.get_or_create_owned(&Answered { method, status });
         let durations = self.0.durations.get_or_create_owned(&ByMethod { method });
         (requests, durations)
+    }
+}
+
+/// Shows what the budget says at the moment.
+#[derive(Debug)]
+struct Held(Budget);
+
+impl Collector for Held {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let bytes = ConstGauge::new(i64::try_from(self.0.held()).unwrap_or(i64::MAX));
+        let help = "Bytes of bodies and large answers in progress";
+        let name = "birbnest_api_bytes_in_progress";
+        bytes.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Problem {
     retry_after: Option<u32>,
     /// Who said that there is nothing (RFC 9211).
     cache_status: Option<HeaderValue>,
+    /// Whether the connection cannot be used for another request.
+    closes: bool,
     /// The cause, for the log only.
     cause: Option<String>,
 }
@@ -50,6 +52,7 @@ impl Problem {
             detail: Cow::Borrowed(""),
             retry_after: None,
             cache_status: None,
+            closes: false,
             cause: None,
         }
     }
@@ -61,6 +64,12 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The connection is of no use after this; its client should know.
+    pub(crate) fn closing(mut self) -> Self {
+        self.closes = true;
         self
     }
 
@@ -131,6 +140,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             let name: HeaderName = header::RETRY_AFTER;
             response.headers_mut().insert(name, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
         }
         if let Some(source) = self.cache_status {
             response.headers_mut().insert(CACHE_STATUS, source);

@@ -1,6 +1,6 @@
 //! The read path: Redis, then the stream, and only after its reply PostgreSQL; the highest version wins.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use birbnest_core::{EntryId, KeyHash, Partition, Timestamp, Version};
 use birbnest_stores::redis::{Cache, Cached, Found, Lease};
@@ -16,6 +16,8 @@ use crate::{
 
 /// Misses of one batch that ask the sources at the same time.
 const BATCH_CONCURRENCY: usize = 16;
+/// Bytes after which Redis is not asked for more entries of a batch before these are dealt with.
+const ROUND_BYTES: usize = 4 << 20;
 
 /// What a read found, and where. Clones share the bytes.
 #[derive(Clone, Debug)]
@@ -105,36 +107,53 @@ impl ReadPath {
         Ok(self.get(id.clone(), Version::ZERO).await?.found.is_some())
     }
 
-    /// Reads several entries, in the order asked: one round trip to Redis, and the sources for what it does not have.
-    pub(crate) async fn get_many(&self, ids: Vec<EntryId>) -> Result<Vec<(EntryId, Read)>, Problem> {
-        let asked: Vec<(Partition, EntryId)> = ids
+    /// Reads several entries, in the order asked: few round trips to Redis, and the sources for what it does not have.
+    /// `keep` is given each as it comes, and says what is kept of it.
+    pub(crate) async fn get_many<T>(
+        &self,
+        ids: Vec<EntryId>,
+        mut keep: impl FnMut(Read) -> Result<T, Problem>,
+    ) -> Result<Vec<(EntryId, T)>, Problem> {
+        let mut asked: Vec<(Partition, EntryId)> = ids
             .into_iter()
             .map(|id| (id.hash().partition(self.partitions), id))
             .collect();
-        let mut cached = self.cache.get_many(&asked).await.unwrap_or_default();
-        cached.resize(asked.len(), Cached::Unknown);
-        let reads = asked
-            .into_iter()
-            .zip(cached)
-            .map(|((partition, id), cached)| async move {
-                if let Some(read) = self.judged(cached) {
-                    return Ok((id, read));
-                }
-                let hash = id.hash();
-                let asked = id.clone();
-                let read = self
-                    .ask(Miss {
-                        id: asked,
-                        hash,
-                        partition,
-                    })
-                    .await?;
-                Ok((id, read))
-            });
-        stream::iter(reads)
-            .buffered(BATCH_CONCURRENCY)
-            .try_collect()
-            .await
+        let mut kept = Vec::with_capacity(asked.len());
+        while !asked.is_empty() {
+            let mut cached = self.cache.get_some(&asked, ROUND_BYTES).await.unwrap_or_default();
+            if cached.is_empty() {
+                cached.resize(asked.len(), Cached::Unknown);
+            }
+            let later = asked.split_off(cached.len());
+            let reads = asked
+                .into_iter()
+                .zip(cached)
+                .map(|((partition, id), cached)| self.one_of_many(partition, id, cached));
+            let mut reads = pin!(stream::iter(reads).buffered(BATCH_CONCURRENCY));
+            while let Some((id, read)) = reads.try_next().await? {
+                kept.push((id, keep(read)?));
+            }
+            asked = later;
+        }
+        Ok(kept)
+    }
+
+    async fn one_of_many(
+        &self,
+        partition: Partition,
+        id: EntryId,
+        cached: Cached,
+    ) -> Result<(EntryId, Read), Problem> {
+        if let Some(read) = self.judged(cached) {
+            return Ok((id, read));
+        }
+        let (hash, asked) = (id.hash(), id.clone());
+        let miss = Miss {
+            id: asked,
+            hash,
+            partition,
+        };
+        Ok((id, self.ask(miss).await?))
     }
 
     /// The answer, if the cache has one.

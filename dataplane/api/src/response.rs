@@ -6,7 +6,8 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use birbnest_core::{CREATED_AT_OFFSET, Content, Durability, EntryId, Version};
+use birbnest_core::{Budget, CREATED_AT_OFFSET, Content, Durability, EntryId, Share, Version, counted};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,10 +15,17 @@ use crate::{
     conditions::Conditions,
     problem::{Body, CACHE_STATUS, Problem},
     read::Read,
+    request::short_of_memory,
     sources::Source,
     write::Written,
 };
 
+/// Bytes of an answer that are not worth counting.
+const SMALL: usize = 16 << 10;
+/// Part of the budget that the entries of one batch may take.
+const LARGEST_BATCH: usize = 4;
+/// Bytes of a batch's answer beside an entry: its key and punctuation, mostly.
+const BESIDE_ENTRY: usize = 64;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// How safe a write is.
 const DURABILITY: HeaderName = HeaderName::from_static("birb-durability");
@@ -30,7 +38,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// 200 with the entry, 304 when the client has this version, or 404.
-pub(crate) fn found(read: Read, conditions: &Conditions) -> Result<Response, Problem> {
+pub(crate) fn found(read: Read, conditions: &Conditions, budget: &Budget) -> Result<Response, Problem> {
     let status = cache_status(read.source);
     let Some(envelope) = read.found else {
         conditions.admit_read(None)?;
@@ -41,7 +49,7 @@ pub(crate) fn found(read: Read, conditions: &Conditions) -> Result<Response, Pro
     let body = if is_known {
         axum::body::Body::empty()
     } else {
-        envelope.json.into()
+        held(envelope.json, budget)?.into()
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
@@ -55,6 +63,20 @@ pub(crate) fn found(read: Read, conditions: &Conditions) -> Result<Response, Pro
         headers.insert(header::CONTENT_TYPE, JSON);
     }
     Ok(response)
+}
+
+/// The answer's bytes, which count until the client has taken them. Small ones are let pass: a connection has one at a
+/// time, and connections are counted.
+fn held(json: Bytes, budget: &Budget) -> Result<Bytes, Problem> {
+    if json.len() <= SMALL {
+        return Ok(json);
+    }
+    let mut share = budget.share();
+    if share.try_grow(json.len()) {
+        Ok(counted(json, share))
+    } else {
+        Err(short_of_memory())
+    }
 }
 
 /// Digits and quotes are always a valid header value.
@@ -73,7 +95,7 @@ fn cache_status(source: Source) -> HeaderValue {
 
 /// 201 with the entry; 202 when it is less safe than was wanted, or when its copy in Redis may still be an older one; 200
 /// when the write had been made before; 204 when nothing is there any more.
-pub(crate) fn written(written: &Written) -> Response {
+pub(crate) fn written(written: &Written, budget: &Budget) -> Response {
     let headers = provenance(written);
     let Some(mut json) = written.entry.envelope() else {
         return (StatusCode::NO_CONTENT, headers).into_response();
@@ -88,7 +110,10 @@ pub(crate) fn written(written: &Written) -> Response {
         (header::ETAG, etag(written.entry.version)),
         (header::CONTENT_TYPE, JSON),
     ];
-    (status(written), headers, entry, json).into_response()
+    // The write was made: it is too late for a refusal.
+    let mut share = budget.share();
+    share.grow(json.len());
+    (status(written), headers, entry, counted(json, share)).into_response()
 }
 
 fn status(written: &Written) -> StatusCode {
@@ -122,8 +147,45 @@ struct Batch<'a> {
     missing: Vec<&'a str>,
 }
 
+/// What a batch has found so far.
+pub(crate) struct Gathered {
+    share: Share,
+    bytes: usize,
+    most: usize,
+}
+
+impl Gathered {
+    pub(crate) fn new(budget: &Budget) -> Self {
+        Self {
+            share: budget.share(),
+            bytes: 0,
+            most: budget.most() / LARGEST_BATCH,
+        }
+    }
+
+    /// Takes a read in, unless it makes the answer too long. One entry is never too long.
+    pub(crate) fn take(&mut self, read: Read) -> Result<Read, Problem> {
+        let bytes = read.found.as_ref().map_or(0, |found| found.json.len());
+        if self.bytes > 0 && self.bytes + bytes > self.most {
+            return Err(too_long(self.most));
+        }
+        // Twice: as what was found, and as the answer.
+        if !self.share.try_grow(2 * bytes) {
+            return Err(short_of_memory());
+        }
+        self.bytes += bytes;
+        Ok(read)
+    }
+}
+
+fn too_long(most: usize) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "INVALID_REQUEST").detail(format!(
+        "these entries are longer than {most} bytes together: ask for fewer keys at once"
+    ))
+}
+
 /// 200 with what was found and the keys of what was not.
-pub(crate) fn batch(reads: &[(EntryId, Read)]) -> Result<Response, Problem> {
+pub(crate) fn batch(reads: &[(EntryId, Read)], gathered: Gathered) -> Result<Response, Problem> {
     let mut batch = Batch {
         entries: HashMap::with_capacity(reads.len()),
         missing: Vec::new(),
@@ -137,8 +199,11 @@ pub(crate) fn batch(reads: &[(EntryId, Read)]) -> Result<Response, Problem> {
             None => batch.missing.push(id.key.as_str()),
         }
     }
-    let body = serde_json::to_vec(&batch).map_err(|e| unreadable(&e))?;
-    Ok(([(header::CONTENT_TYPE, JSON)], body).into_response())
+    let Gathered { mut share, bytes, .. } = gathered;
+    let mut body = Vec::with_capacity(bytes + reads.len() * BESIDE_ENTRY);
+    serde_json::to_writer(&mut body, &batch).map_err(|e| unreadable(&e))?;
+    share.shrink(bytes);
+    Ok(([(header::CONTENT_TYPE, JSON)], counted(body, share)).into_response())
 }
 
 #[derive(Serialize)]

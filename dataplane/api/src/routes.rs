@@ -2,7 +2,7 @@
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{Request, State},
     http::{Method, StatusCode},
     response::Response,
     routing::{get, post},
@@ -13,7 +13,8 @@ use crate::{
     dead_letters,
     problem::Problem,
     request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
-    response, watermarks,
+    response::{self, Gathered},
+    watermarks,
 };
 
 /// What precedes the key in the path of an entry.
@@ -23,7 +24,6 @@ pub(crate) const BATCHES: &str = "/v1/cache/batch/";
 
 /// Every route of the cache. The wildcard takes slashes into the key: clients send keys as a raw path.
 pub(crate) fn router(app: App) -> Router {
-    let body_limit = app.max_body_bytes();
     Router::new()
         .route(&format!("{BATCHES}get"), post(get_batch))
         .route(&format!("{BATCHES}put"), post(put_batch))
@@ -41,18 +41,17 @@ pub(crate) fn router(app: App) -> Router {
         .merge(watermarks::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        .layer(DefaultBodyLimit::max(body_limit))
         .with_state(app)
 }
 
 async fn get_entry(State(app): State<App>, question: Question) -> Result<Response, Problem> {
     let read = app.read.get(question.id, question.at_least).await?;
-    response::found(read, &question.conditions)
+    response::found(read, &question.conditions, &app.budget)
 }
 
 /// Stores an entry. `Put` was parsed and bounded by its extractor.
 async fn put_entry(State(app): State<App>, Put(order): Put) -> Result<Response, Problem> {
-    Ok(response::written(&app.write.write(order).await?))
+    Ok(response::written(&app.write.write(order).await?, &app.budget))
 }
 
 /// Deletes an entry that exists, by a tombstone that goes the way of every write.
@@ -61,20 +60,21 @@ async fn delete_entry(State(app): State<App>, Delete(order): Delete) -> Result<R
     if order.terms.are_blind() && !app.read.exists(&order.id).await? {
         return Err(Problem::not_found());
     }
-    Ok(response::written(&app.write.write(order).await?))
+    Ok(response::written(&app.write.write(order).await?, &app.budget))
 }
 
 async fn patch_entry(State(app): State<App>, Patching(order): Patching) -> Result<Response, Problem> {
-    Ok(response::written(&app.write.write(order).await?))
+    Ok(response::written(&app.write.write(order).await?, &app.budget))
 }
 
 async fn increment(State(app): State<App>, Incrementing(order): Incrementing) -> Result<Response, Problem> {
-    Ok(response::written(&app.write.write(order).await?))
+    Ok(response::written(&app.write.write(order).await?, &app.budget))
 }
 
 async fn get_batch(State(app): State<App>, Keys(ids): Keys) -> Result<Response, Problem> {
-    let reads = app.read.get_many(ids).await?;
-    response::batch(&reads)
+    let mut gathered = Gathered::new(&app.budget);
+    let reads = app.read.get_many(ids, |read| gathered.take(read)).await?;
+    response::batch(&reads, gathered)
 }
 
 async fn put_batch(State(app): State<App>, Puts(orders): Puts) -> Result<Response, Problem> {
@@ -85,11 +85,11 @@ async fn put_batch(State(app): State<App>, Puts(orders): Puts) -> Result<Respons
 
 async fn delete_batch(State(app): State<App>, Deletes(orders): Deletes) -> Result<Response, Problem> {
     let ids: Vec<_> = orders.iter().map(|order| order.id.clone()).collect();
-    let reads = app.read.get_many(ids).await?;
+    let reads = app.read.get_many(ids, |read| Ok(read.found.is_some())).await?;
     let (there, absent): (Vec<_>, Vec<_>) = reads
         .into_iter()
         .zip(orders)
-        .partition(|((_, read), _)| read.found.is_some());
+        .partition(|((_, is_there), _)| *is_there);
     let (ids, orders): (Vec<_>, Vec<_>) = there.into_iter().map(|((id, _), order)| (id, order)).unzip();
     let written = app.write.write_many(orders).await;
     let absent = absent

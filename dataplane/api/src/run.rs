@@ -2,11 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use birbnest_core::config::{Config, Secrets};
-use birbnest_service::{Answers, Cores, Health, Shutdown, probes_router};
+use birbnest_core::{
+    Budget,
+    config::{Config, Secrets},
+};
+use birbnest_service::{Answers, Bounds, Cores, Health, Shutdown, listen, probes_router};
 use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log, redis::Cache};
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, task::JoinError};
+use tokio::task::JoinError;
 
 use crate::{
     app::{App, Paths},
@@ -53,7 +56,7 @@ pub enum RunError {
 /// When an address cannot be used, or a thread broke.
 pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Result<(), RunError> {
     let address = config.api.listen;
-    let listener = match TcpListener::bind(address).await {
+    let listener = match listen(address) {
         Ok(listener) => listener,
         Err(source) => return Err(RunError::Listen { address, source }),
     };
@@ -68,10 +71,15 @@ pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Re
         .into_iter()
         .collect::<Result<_, _>>()?;
     let health = health(&backends, &caches, &log, &shutdown);
-    let services = services(&config, &backends, &log, caches, health);
+    let budget = Budget::new(usize::try_from(config.api.max_bytes_in_progress).unwrap_or(usize::MAX));
+    let services = services(&config, &backends, &log, caches, health, &budget);
+    let bounds = Bounds {
+        connections: usize::try_from(config.api.max_connections).unwrap_or(usize::MAX),
+        tight: Arc::new(move || budget.is_tight()),
+    };
     let grace = config.api.shutdown_grace.get();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), cores = services.len(), "serving the cache");
-    cores.serve(listener, services, &shutdown, grace).await?;
+    cores.serve(listener, services, &bounds, &shutdown, grace).await?;
     Ok(())
 }
 
@@ -95,15 +103,23 @@ fn services(
     log: &Log,
     caches: Vec<Cache>,
     health: Health,
-) -> Vec<impl Answers> {
+    budget: &Budget,
+) -> Vec<impl Answers + use<>> {
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
+    let metrics = Metrics::register(&mut registry, budget);
     let probes = probes_router(health, registry);
     let partitions = config.stream.partitions;
     // A client is told what came of its write before the whole request runs out of time.
     let patience = config.api.request_timeout.get() / 2;
     let (postgres, fences) = (&backends.postgres, &backends.fences);
-    let sources = Sources::new(log.clone(), postgres.clone(), fences.clone());
+    let max_value_bytes = usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX);
+    let sources = Sources::new(
+        log.clone(),
+        postgres.clone(),
+        fences.clone(),
+        budget,
+        max_value_bytes,
+    );
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
     let deadline = patience.min(config.stream.horizon.get() / 2);
     let decider = Arc::new(Decider::new(sources.clone(), deadline));
@@ -133,7 +149,11 @@ fn services(
             watermarks: watermarks.clone(),
             write,
             read: ReadPath::new(cache, sources, metrics.clone(), partitions, flights),
-            max_value_bytes: usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX),
+            metrics: metrics.clone(),
+            max_value_bytes,
+            budget: budget.clone(),
+            // The rest of the request's time is for what the body asks for.
+            body_timeout: config.api.request_timeout.get().mul_f64(0.8),
         });
         Front {
             entries: router(app.clone()),

@@ -1,10 +1,17 @@
 //! The two that know the truth: the stream, and only after its reply PostgreSQL; the highest version wins.
 
-use birbnest_core::{Content, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version};
+use std::{sync::Arc, time::Duration};
+
+use birbnest_core::{Budget, Content, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version};
 use birbnest_stores::{
     fence::FenceWatch,
     jetstream::{AppendError, Expected, Log, ReadError, Turn},
     postgres::{Postgres, PostgresError, Stored},
+};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
 };
 
 use crate::problem::Problem;
@@ -64,20 +71,47 @@ impl Ground {
     }
 }
 
+/// Questions at the same time: more would wait for PostgreSQL's connections only, each with an entry in memory.
+const MOST_QUESTIONS: usize = 256;
+/// Fewer than this, and a source that is slow would stall too many readers.
+const LEAST_QUESTIONS: usize = 32;
+/// How long a reader waits for its turn to ask.
+const TURN: Duration = Duration::from_secs(1);
+
 /// The stream and PostgreSQL, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Sources {
     log: Log,
     postgres: Postgres,
     fences: FenceWatch,
+    turns: Arc<Semaphore>,
 }
 
 impl Sources {
-    pub(crate) fn new(log: Log, postgres: Postgres, fences: FenceWatch) -> Self {
+    /// As many questions at a time as answers of `largest` bytes, from both sources, fit into the budget.
+    pub(crate) fn new(
+        log: Log,
+        postgres: Postgres,
+        fences: FenceWatch,
+        budget: &Budget,
+        largest: usize,
+    ) -> Self {
+        let questions = budget.most() / largest.saturating_mul(2).max(1);
+        let turns = Semaphore::new(questions.clamp(LEAST_QUESTIONS, MOST_QUESTIONS));
         Self {
             log,
             postgres,
             fences,
+            turns: Arc::new(turns),
+        }
+    }
+
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        match timeout(TURN, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Problem::unavailable(
+                "queue and database have too many questions to answer, nothing was done",
+            )),
         }
     }
 
@@ -88,6 +122,7 @@ impl Sources {
         hash: KeyHash,
         id: &EntryId,
     ) -> Result<Truth, Problem> {
+        let _turn = self.turn().await?;
         let queued = self.log.last(partition, hash).await;
         let stored = self.stored(partition, id).await;
         self.combine(partition, queued, stored)
@@ -101,6 +136,7 @@ impl Sources {
         hash: KeyHash,
         id: &EntryId,
     ) -> Result<Ground, Problem> {
+        let _turn = self.turn().await?;
         let turn = self.log.turn(partition).map_err(|reason| {
             Problem::unavailable("the queue is not reachable, nothing was written").cause(&reason)
         })?;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use birbnest_core::{Durability, Entry, EntryId, KeyHash, Partition, WriteMode, config::CacheConfig};
+use birbnest_core::{Durability, Entry, EntryId, KeyHash, Partition, Share, WriteMode, config::CacheConfig};
 use birbnest_stores::{
     jetstream::{AppendError, Log},
     redis::Cache,
@@ -27,6 +27,8 @@ pub(crate) struct Order {
     pub(crate) id: EntryId,
     pub(crate) change: Change,
     pub(crate) terms: Terms,
+    /// What its body holds of the budget, as long as the write goes on.
+    pub(crate) held: Option<Arc<Share>>,
 }
 
 /// What a write came to.
@@ -94,6 +96,7 @@ impl WritePath {
         let hash = order.id.hash();
         let partition = hash.partition(self.partitions);
         let wanted = self.wanted(order.terms.durability);
+        let held = order.held.clone();
         let decided = if order.change.is_blind() && order.terms.are_blind() {
             let entry = self.append(order, hash, partition).await?;
             Decided {
@@ -101,12 +104,14 @@ impl WritePath {
                 replayed: false,
             }
         } else {
-            let Order { id, change, terms } = order;
+            let Order {
+                id, change, terms, ..
+            } = order;
             self.decider
                 .carry_out(id, hash, partition, change, &terms)
                 .await?
         };
-        Ok(self.settle(partition, decided, wanted).await)
+        Ok(self.settle(partition, decided, wanted, held).await)
     }
 
     fn wanted(&self, asked: Option<Durability>) -> Durability {
@@ -122,20 +127,26 @@ impl WritePath {
             Change::Put(draft) => draft.into_record(order.id, None),
             _ => tombstone(order.id),
         };
-        let version = self.log.append(partition, hash, &record).await?;
+        let version = self.log.append(partition, hash, &record, order.held).await?;
         Ok(Entry { version, record })
     }
 
     /// What was appended elsewhere, as a write that wants nothing special.
     pub(crate) async fn settle_plain(&self, partition: Partition, decided: Decided) -> Written {
-        self.settle(partition, decided, self.wanted(None)).await
+        self.settle(partition, decided, self.wanted(None), None).await
     }
 
     /// The promise is made: a cold Redis or an absent database turns 201 into 202, never into an error.
-    async fn settle(&self, partition: Partition, decided: Decided, wanted: Durability) -> Written {
+    async fn settle(
+        &self,
+        partition: Partition,
+        decided: Decided,
+        wanted: Durability,
+        held: Option<Arc<Share>>,
+    ) -> Written {
         let Decided { entry, replayed } = decided;
         let (copied, persisted) = tokio::join!(self.cache.write(partition, &entry), async {
-            wanted == Durability::Persisted && self.durable.persist(partition, entry.clone()).await
+            wanted == Durability::Persisted && self.durable.persist(partition, entry.clone(), held).await
         });
         if let Err(error) = &copied {
             tracing::debug!(%error, "a write was queued and not copied to redis");

@@ -1,6 +1,7 @@
 //! The words of BirbNest's protocol: keys, versions, records, the messages of the persist stream, and the
 //! configuration file. Nothing here does I/O.
 
+mod budget;
 pub mod config;
 mod durability;
 mod key;
@@ -10,6 +11,7 @@ mod stream;
 mod timestamp;
 mod version;
 
+pub use budget::{Budget, Share, counted};
 pub use durability::{Durability, WriteMode};
 pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, Partition};
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};

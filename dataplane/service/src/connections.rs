@@ -19,11 +19,23 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::Shutdown;
+use crate::{
+    Shutdown,
+    patience::{Patient, Tight},
+};
 
 /// How long a client may take to send the head of a request; idle connections are closed by it too, so it is above
 /// what load balancers keep theirs open for.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
+/// The same when many connections are open already.
+const HURRIED_HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read or written of a connection at once, and so the longest head of a request.
+const BUFFER_BYTES: usize = 16 << 10;
+/// What an HTTP/2 client may have in progress on one connection: requests, and bytes that nobody has read yet.
+const STREAMS: u32 = 100;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+const STREAM_SEND_BYTES: usize = 64 << 10;
 
 /// How long connections may go on to be used after the shutdown began, so that their clients can be asked to leave.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -64,45 +76,68 @@ impl<S> Answers for S where
 {
 }
 
+/// How a connection is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Welcome {
+    /// It may stay.
+    Usual,
+    /// It may stay as long as it asks something: many others are open.
+    Hurried,
+    /// There are too many: its first request is marked as [`Crowded`], and it is closed after the answer.
+    Crowded,
+}
+
+/// Marks a request of a connection that is one too many: only what keeps the process alive should be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowded;
+
 /// The connections of one runtime.
 pub(crate) struct Connections<S> {
-    builder: Builder<TokioExecutor>,
+    usual: Builder<TokioExecutor>,
+    hurried: Builder<TokioExecutor>,
     service: S,
+    tight: Tight,
     open: GracefulShutdown,
     /// Of its own, so that runtimes do not meet at one lock with every answer.
     shutdown: Arc<Shutdown>,
 }
 
 impl<S: Answers> Connections<S> {
-    pub(crate) fn new(service: S, shutdown: &Shutdown) -> Self {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HEADER_READ_TIMEOUT);
+    pub(crate) fn new(service: S, tight: Tight, shutdown: &Shutdown) -> Self {
         Self {
-            builder,
+            usual: builder(HEADER_READ_TIMEOUT),
+            hurried: builder(HURRIED_HEADER_READ_TIMEOUT),
             service,
+            tight,
             open: GracefulShutdown::new(),
             shutdown: Arc::new(shutdown.child()),
         }
     }
 
     /// Serves the connection in a task; `token` is dropped when it has ended.
-    pub(crate) fn add(&self, stream: TcpStream, token: impl Send + 'static) {
+    pub(crate) fn add(&self, stream: TcpStream, welcome: Welcome, token: impl Send + 'static) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "the connection keeps Nagle's algorithm");
         }
         let (service, shutdown) = (self.service.clone(), Arc::clone(&self.shutdown));
-        let polite = service_fn(move |request| {
+        let crowded = welcome == Welcome::Crowded;
+        let polite = service_fn(move |mut request: Request<Incoming>| {
+            if crowded {
+                request.extensions_mut().insert(Crowded);
+            }
             let (answer, shutdown) = (service.call(request), Arc::clone(&shutdown));
-            async move { Ok::<_, Infallible>(asked_to_leave(answer.await?, &shutdown)) }
+            async move {
+                let answer = answer.await?;
+                let leaves = crowded || shutdown.has_begun();
+                Ok::<_, Infallible>(if leaves { asked_to_leave(answer) } else { answer })
+            }
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), polite);
+        let (builder, greeting) = match welcome {
+            Welcome::Usual => (&self.usual, HEADER_READ_TIMEOUT),
+            Welcome::Hurried | Welcome::Crowded => (&self.hurried, HURRIED_HEADER_READ_TIMEOUT),
+        };
+        let stream = Patient::new(stream, Arc::clone(&self.tight), greeting);
+        let connection = builder.serve_connection(TokioIo::new(stream), polite);
         let watched = self.open.watch(connection.into_owned());
         tokio::spawn(async move {
             if let Err(error) = watched.await {
@@ -134,11 +169,27 @@ impl<S: Answers> Connections<S> {
     }
 }
 
+fn builder(header_read_timeout: Duration) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_read_timeout)
+        .max_buf_size(BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(header_read_timeout)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(STREAM_SEND_BYTES);
+    builder
+}
+
 /// HTTP/2 has a message of its own for this, and drops the header.
-fn asked_to_leave(mut response: Response, shutdown: &Shutdown) -> Response {
-    if shutdown.has_begun() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
-    }
+fn asked_to_leave(mut response: Response) -> Response {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
     response
 }

@@ -3,7 +3,12 @@
 //! A request is read, answered and written on one thread: nobody is woken on another core, and what the answers are
 //! made from is not passed between caches.
 
-use std::{io, sync::Arc, thread, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -14,7 +19,8 @@ use tokio::{
 
 use crate::{
     Shutdown,
-    connections::{Answers, Connections, Drained},
+    connections::{Answers, Connections, Drained, Welcome},
+    patience::Tight,
     serve::pause_after,
 };
 
@@ -22,6 +28,10 @@ use crate::{
 const MOST_CORES: usize = 16;
 /// Accepted connections that wait for their thread.
 const WAITING: usize = 128;
+/// Connections above the most that are still told so, and that probes come on; whatever exceeds these is closed unheard.
+const MOST_CROWDED: usize = 256;
+/// How often it is logged that connections are turned away.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// Threads that serve HTTP. They end when this is dropped.
 pub struct Cores(Vec<Core>);
@@ -32,8 +42,17 @@ struct Core {
     _alive: oneshot::Sender<()>,
 }
 
-/// A connection, and a token that counts it.
-type Accepted = (std::net::TcpStream, Arc<()>);
+/// What is served at most.
+#[derive(Clone)]
+pub struct Bounds {
+    /// Open connections above which a new one is told that there are too many.
+    pub connections: usize,
+    /// Whether memory is short.
+    pub tight: Tight,
+}
+
+/// A connection, how it is received, and a token that counts it.
+type Accepted = (std::net::TcpStream, Welcome, Arc<()>);
 
 /// Where a core takes its connections from.
 struct Inbox {
@@ -71,6 +90,7 @@ impl Cores {
         self,
         listener: TcpListener,
         services: Vec<S>,
+        bounds: &Bounds,
         shutdown: &Shutdown,
         grace: Duration,
     ) -> Result<Drained, JoinError> {
@@ -78,11 +98,16 @@ impl Cores {
             .0
             .iter()
             .zip(services)
-            .map(|(core, service)| core.serve(service, shutdown.clone(), grace))
+            .map(|(core, service)| core.serve(service, Arc::clone(&bounds.tight), shutdown.clone(), grace))
             .unzip();
+        let mut door = Door::new(bounds.connections);
         while let Some(accepted) = shutdown.or(listener.accept()).await {
             match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => hand_over(stream, &inboxes).await,
+                Ok(stream) => {
+                    if let Some(welcome) = door.welcome(open(&inboxes)) {
+                        hand_over(stream, welcome, &inboxes).await;
+                    }
+                }
                 Err(error) => pause_after(&error).await,
             }
         }
@@ -112,15 +137,16 @@ impl Core {
     fn serve<S: Answers>(
         &self,
         service: S,
+        tight: Tight,
         shutdown: Shutdown,
         grace: Duration,
     ) -> (Inbox, JoinHandle<Drained>) {
         let (sender, mut accepted) = mpsc::channel::<Accepted>(WAITING);
         let server = self.runtime.spawn(async move {
-            let connections = Connections::new(service, &shutdown);
-            while let Some((stream, token)) = accepted.recv().await {
+            let connections = Connections::new(service, tight, &shutdown);
+            while let Some((stream, welcome, token)) = accepted.recv().await {
                 match TcpStream::from_std(stream) {
-                    Ok(stream) => connections.add(stream, token),
+                    Ok(stream) => connections.add(stream, welcome, token),
                     Err(error) => tracing::error!(%error, "cannot serve a connection"),
                 }
             }
@@ -131,15 +157,79 @@ impl Core {
     }
 }
 
-async fn hand_over(stream: std::net::TcpStream, inboxes: &[Inbox]) {
+/// Connections that are open or wait for their thread.
+fn open(inboxes: &[Inbox]) -> usize {
+    inboxes
+        .iter()
+        .map(|inbox| Arc::strong_count(&inbox.open) - 1)
+        .sum()
+}
+
+/// Who is let in.
+struct Door {
+    most: usize,
+    told: Option<Instant>,
+}
+
+impl Door {
+    fn new(most: usize) -> Self {
+        Self { most, told: None }
+    }
+
+    /// How a connection is received while so many are open, `None` when it is closed unheard.
+    fn welcome(&mut self, open: usize) -> Option<Welcome> {
+        if open < self.most / 2 {
+            return Some(Welcome::Usual);
+        }
+        if open < self.most {
+            return Some(Welcome::Hurried);
+        }
+        if self.told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+            self.told = Some(Instant::now());
+            tracing::warn!(
+                open,
+                most = self.most,
+                "too many connections, new ones are turned away"
+            );
+        }
+        (open < self.most + MOST_CROWDED).then_some(Welcome::Crowded)
+    }
+}
+
+async fn hand_over(stream: std::net::TcpStream, welcome: Welcome, inboxes: &[Inbox]) {
     let fewest = inboxes.iter().min_by_key(|inbox| Arc::strong_count(&inbox.open));
     if let Some(inbox) = fewest
         && inbox
             .sender
-            .send((stream, Arc::clone(&inbox.open)))
+            .send((stream, welcome, Arc::clone(&inbox.open)))
             .await
             .is_err()
     {
         tracing::error!("a thread that serves HTTP is gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use Welcome::{Crowded, Hurried, Usual};
+
+    use super::*;
+
+    #[test]
+    fn connections_are_hurried_then_told_and_then_closed() {
+        let mut door = Door::new(100);
+        let seen = [0, 49, 50, 99, 100, 355, 356].map(|open| door.welcome(open));
+        assert_eq!(
+            seen,
+            [
+                Some(Usual),
+                Some(Usual),
+                Some(Hurried),
+                Some(Hurried),
+                Some(Crowded),
+                Some(Crowded),
+                None
+            ]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The loop that takes one partition's messages from the stream to the refresher.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use async_nats::Client;
 use birbnest_core::{Partition, config::WorkerConfig};
@@ -21,6 +21,7 @@ use crate::{
     poison::{Poison, Quarantine},
     receipt::Receipt,
     refresh::Committed,
+    room::{Part, Room},
     size::BatchSize,
     source::{Pulled, Source, SourceError},
     source_health::SourceHealth,
@@ -41,6 +42,7 @@ pub(crate) struct Drain {
     pub(crate) poison: Quarantine,
     pub(crate) committed: Sender<Committed>,
     pub(crate) config: WorkerConfig,
+    pub(crate) room: Room,
     pub(crate) shutdown: Shutdown,
     pub(crate) metrics: Metrics,
 }
@@ -94,20 +96,44 @@ impl Drain {
             if self.shutdown.or(closed).await.is_none() {
                 return Ok(());
             }
-            let limit = size.limit();
-            let pulled = source.pull(limit, self.config.batch.wait.get(), backlog).await?;
+            let part = if backlog {
+                let Some(part) = self.until_room(source).await else {
+                    return Ok(());
+                };
+                Some(part)
+            } else {
+                None
+            };
+            let pulled = source
+                .pull(size.limit(), self.config.batch.wait.get(), part, &self.room)
+                .await?;
             self.health.healthy(self.partition);
             backlog = pulled.waiting > 0;
             if pulled.len() > 0 {
                 size.adapt(pulled.len(), pulled.waiting);
                 self.metrics.pulled(pulled.len(), pulled.redelivered());
-                self.settle(pulled).await;
+                // Boxed: what upserts is large.
+                Box::pin(self.settle(pulled)).await;
             }
         }
         Ok(())
     }
 
+    /// Waits until there is room for a batch; `None` when the shutdown began meanwhile.
+    async fn until_room(&self, source: &Source) -> Option<Part> {
+        let mut part = pin!(self.room.part(source.largest()));
+        loop {
+            self.persister.heartbeat.beat();
+            match self.shutdown.or(timeout(LONGEST_PAUSE, &mut part)).await {
+                Some(Err(_)) => {}
+                Some(Ok(part)) => return part,
+                None => return None,
+            }
+        }
+    }
+
     async fn settle(&self, pulled: Pulled) {
+        let _room_taken = pulled.part;
         // What nobody can read does not need the database, which may be away.
         let unreadable = pulled.unreadable.into_iter().map(Poison::unreadable);
         self.poison.settle(unreadable.collect()).await;

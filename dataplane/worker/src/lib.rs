@@ -18,6 +18,7 @@ mod pull;
 mod receipt;
 mod refresh;
 mod ripening;
+mod room;
 mod run;
 mod size;
 mod source;

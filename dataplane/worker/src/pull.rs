@@ -21,7 +21,7 @@ const LATE: Duration = Duration::from_secs(5);
 pub(crate) struct Request {
     /// Messages, at most.
     pub(crate) batch: usize,
-    /// Bytes, at most.
+    /// Bytes, at most; 0 for no bound.
     pub(crate) max_bytes: usize,
     /// How long the server collects.
     pub(crate) expires: Duration,

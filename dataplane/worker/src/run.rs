@@ -31,6 +31,7 @@ use crate::{
     persist::{Backoff, Persister},
     poison::Quarantine,
     refresh::Refresher,
+    room::Room,
     source_health::SourceHealth,
 };
 
@@ -116,6 +117,7 @@ struct Worker {
     nats: SourceHealth,
     shutdown: Shutdown,
     metrics: Metrics,
+    room: Room,
 }
 
 impl Worker {
@@ -135,6 +137,7 @@ impl Worker {
             .check("redis")
             .follow(cache.status(), Connectivity::trouble);
         let nats = SourceHealth::new(health.check("nats"), config.stream.partitions);
+        let room = Room::new(&config);
         Ok(Self {
             config,
             postgres,
@@ -145,6 +148,7 @@ impl Worker {
             nats,
             shutdown,
             metrics,
+            room,
         })
     }
 
@@ -248,6 +252,7 @@ impl Worker {
                 poison,
                 committed: committed.clone(),
                 config: self.config.worker.clone(),
+                room: self.room.clone(),
                 shutdown: self.shutdown.clone(),
                 metrics: self.metrics.clone(),
             };

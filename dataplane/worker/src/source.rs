@@ -21,6 +21,7 @@ use bytes::Bytes;
 use crate::{
     pull::Request,
     receipt::{Link, Receipt},
+    room::{Part, Room},
 };
 
 /// How long a request for the first message waits at the server. Not longer, because it is not interrupted by the
@@ -29,8 +30,8 @@ const IDLE_WAIT: Duration = Duration::from_secs(1);
 /// What is granted on top for the answer to arrive. Longer than it takes to find out that a connection is dead: a
 /// message that comes after we stopped listening is delivered again only after `ack_wait`.
 const MARGIN: Duration = Duration::from_secs(10);
-/// Bytes of a batch, so that large values do not fill the memory: far above the largest message.
-const MOST_BYTES: usize = 32 << 20;
+/// For a request of one message, whatever its length.
+const NO_BOUND: usize = 0;
 /// Requests to the API of `JetStream`.
 const API_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -70,6 +71,10 @@ pub(crate) struct Pulled {
     pub(crate) keep_every: Duration,
     /// How many more were waiting at the server behind the last one.
     pub(crate) waiting: u64,
+    /// Bytes of their payloads.
+    pub(crate) bytes: usize,
+    /// The room that they take.
+    pub(crate) part: Option<Part>,
 }
 
 /// A message that says nothing this release can read.
@@ -124,29 +129,40 @@ impl Source {
         })
     }
 
-    /// Pulls up to `limit` messages. Without a `backlog`, waits a moment for the first one, and then `wait` for the
+    /// The longest payload that the server takes.
+    pub(crate) fn largest(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// Pulls up to `limit` messages. With a `part` of the room there is a backlog. Without, waits a moment for the first one, and then `wait` for the
     /// batch to become full. An empty answer means that there was nothing.
     pub(crate) async fn pull(
         &self,
         limit: usize,
         wait: Duration,
-        backlog: bool,
+        part: Option<Part>,
+        room: &Room,
     ) -> Result<Pulled, SourceError> {
         let link = Link::of(&self.client);
         let mut pulled = Pulled {
             keep_every: self.keep_every,
             ..Pulled::default()
         };
-        if !backlog {
-            self.request(1, IDLE_WAIT, &link, &mut pulled).await?;
+        if part.is_none() {
+            self.request(1, NO_BOUND, IDLE_WAIT, &link, &mut pulled).await?;
             if pulled.len() == 0 {
                 return Ok(pulled);
             }
         }
+        // Nobody waits for room with a message in hand: it would be delivered to others meanwhile.
+        let Some(mut part) = part.or_else(|| room.part_now(self.largest())) else {
+            return Ok(pulled);
+        };
+        let more = limit.saturating_sub(pulled.len());
         // What has come is not given up because no more came.
-        let rest = self
-            .request(limit.saturating_sub(pulled.len()), wait, &link, &mut pulled)
-            .await;
+        let rest = self.request(more, part.bytes(), wait, &link, &mut pulled).await;
+        part.shrink(pulled.bytes);
+        pulled.part = Some(part);
         if pulled.len() == 0 {
             rest.map(|()| pulled)
         } else {
@@ -157,6 +173,7 @@ impl Source {
     async fn request(
         &self,
         messages: usize,
+        max_bytes: usize,
         wait: Duration,
         link: &Arc<Link>,
         pulled: &mut Pulled,
@@ -167,7 +184,7 @@ impl Source {
         let before = pulled.len();
         let request = Request {
             batch: messages,
-            max_bytes: MOST_BYTES,
+            max_bytes,
             expires: wait,
         };
         let sent = request
@@ -214,6 +231,7 @@ impl Pulled {
             Err(error) => return tracing::error!(%error, "a message without a place in its stream"),
         };
         self.waiting = waiting;
+        self.bytes += message.payload.len();
         let message = message.message;
         let Some(reply) = message.reply else { return };
         let receipt = Receipt::new(reply, Arc::clone(link), message.subject, sequence, delivered);

@@ -7,6 +7,7 @@
 mod disk;
 mod keeper;
 mod link;
+mod memory;
 mod nats;
 mod place;
 mod postgres;

@@ -144,7 +144,7 @@ impl Nest {
         };
         eventually("the log takes the write", || async {
             self.log
-                .append(PARTITION, record.id.hash(), &record)
+                .append(PARTITION, record.id.hash(), &record, ())
                 .await
                 .map_err(|error| error.to_string())
         })

@@ -1,9 +1,9 @@
 //! Bodies about several keys.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use birbnest_core::{EntryId, EntryKey, InstanceName};
+use birbnest_core::{EntryId, EntryKey, InstanceName, Share};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
@@ -75,7 +75,7 @@ impl FromRequest<App> for Keys {
         let Instance(instance) = Instance::from_request_parts(&mut parts, app).await?;
         require_json(&parts.headers)?;
         let body = read_body(Request::from_parts(parts, body), app).await?;
-        let KeysBody { keys } = parse_object(&body, "keys")?;
+        let KeysBody { keys } = parse_object(&body.bytes, "keys")?;
         bound_batch(keys.len())?;
         let ids = keys.iter().map(|key| id(&instance, key));
         ids.collect::<Result<_, _>>().map(Self)
@@ -93,13 +93,14 @@ impl FromRequest<App> for Puts {
         let body = read_body(Request::from_parts(parts, body), app).await?;
         let EntriesBody {
             entries: Members(entries),
-        } = parse_object(&body, "entries")?;
+        } = parse_object(&body.bytes, "entries")?;
         bound_batch(entries.len())?;
         refuse_twins(entries.iter().map(|(key, _)| key.as_str()))?;
         let orders = entries.into_iter().map(|(key, entry)| {
             let draft = parse_draft(entry.get().as_bytes(), app.max_value_bytes)
                 .map_err(|problem| problem.about(&key))?;
-            Ok(order(id(&instance, &key)?, Change::Put(draft), &terms))
+            let held = Some(Arc::clone(&body.held));
+            Ok(order(id(&instance, &key)?, Change::Put(draft), &terms, held))
         });
         orders.collect::<Result<_, _>>().map(Self)
     }
@@ -114,7 +115,7 @@ impl FromRequest<App> for Deletes {
         request = Request::from_parts(parts, body);
         let Keys(ids) = Keys::from_request(request, app).await?;
         refuse_twins(ids.iter().map(|id| id.key.as_str()))?;
-        let orders = ids.into_iter().map(|id| order(id, Change::Delete, &terms));
+        let orders = ids.into_iter().map(|id| order(id, Change::Delete, &terms, None));
         Ok(Self(orders.collect()))
     }
 }
@@ -130,11 +131,12 @@ async fn terms(parts: &mut axum::http::request::Parts, app: &App) -> Result<Term
     ))
 }
 
-fn order(id: EntryId, change: Change, terms: &Terms) -> Order {
+fn order(id: EntryId, change: Change, terms: &Terms, held: Option<Arc<Share>>) -> Order {
     Order {
         id,
         change,
         terms: terms.clone(),
+        held,
     }
 }
 

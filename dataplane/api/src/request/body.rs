@@ -1,17 +1,29 @@
 //! Bodies: read within bounds, and parsed.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::{
-    body::{Body, Bytes},
-    extract::{FromRequest, Request, rejection::BytesRejection},
+    body::BodyDataStream,
+    extract::Request,
     http::{HeaderMap, StatusCode, header},
 };
+use birbnest_core::Share;
 use futures::StreamExt;
 use serde::Deserialize;
+use tokio::time::timeout;
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, metrics::Shed, problem::Problem};
 
 /// Most of a body that is read only to be thrown away.
 const MAX_DISCARDED_BYTES: usize = 16 << 20;
+/// How long that may take.
+const DISCARDING: Duration = Duration::from_secs(2);
+
+/// A body that was read, and what it holds of the budget: as long as anything is made of it that is as large.
+pub(super) struct Received {
+    pub(super) bytes: Vec<u8>,
+    pub(super) held: Arc<Share>,
+}
 
 /// Only an object will do: a struct would be read from an array of its members, too.
 pub(super) fn parse_object<'a, T: Deserialize<'a>>(body: &'a [u8], with: &str) -> Result<T, Problem> {
@@ -48,22 +60,45 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     )
 }
 
-pub(super) async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let limit = app.max_body_bytes();
-    if announced_bytes(request.headers()).is_some_and(|bytes| bytes > limit) {
-        discard(request.into_body()).await;
-        return Err(too_large(app.max_value_bytes));
-    }
-    match Bytes::from_request(request, app).await {
-        Ok(body) => Ok(body),
-        Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-            Err(too_large(app.max_value_bytes))
+/// Reads the body within its bounds of bytes and time.
+pub(super) async fn read_body(request: Request, app: &App) -> Result<Received, Problem> {
+    let announced = announced_bytes(request.headers()).unwrap_or_default();
+    let mut parts = request.into_body().into_data_stream();
+    let refused = if announced > app.max_body_bytes() {
+        too_large(app.max_value_bytes)
+    } else if !app.budget.has_room(announced) {
+        app.metrics.shed(Shed::Memory);
+        short_of_memory()
+    } else {
+        match timeout(app.body_timeout, gather(&mut parts, app)).await {
+            Ok(Ok(received)) => return Ok(received),
+            Ok(Err(refused)) => refused,
+            Err(_) => return Err(too_slow().closing()),
         }
-        Err(BytesRejection::FailedToBufferBody(error)) => {
-            Err(Problem::invalid("the body ended early").cause(&error))
-        }
-        Err(error) => Err(Problem::invalid("the body cannot be read").cause(&error)),
+    };
+    match timeout(DISCARDING, discard(parts)).await {
+        Ok(true) => Err(refused),
+        // What has not been read stands where the next request would.
+        _ => Err(refused.closing()),
     }
+}
+
+/// Takes from the budget what has come, and not what was announced: a slow client holds only what it has sent.
+async fn gather(parts: &mut BodyDataStream, app: &App) -> Result<Received, Problem> {
+    let (mut bytes, mut share) = (Vec::new(), app.budget.share());
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|error| Problem::invalid("the body ended early").cause(&error))?;
+        if bytes.len() + part.len() > app.max_body_bytes() {
+            return Err(too_large(app.max_value_bytes));
+        }
+        if !share.try_grow(part.len()) {
+            app.metrics.shed(Shed::Memory);
+            return Err(short_of_memory());
+        }
+        bytes.extend_from_slice(&part);
+    }
+    let held = Arc::new(share);
+    Ok(Received { bytes, held })
 }
 
 fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
@@ -71,15 +106,27 @@ fn announced_bytes(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// Reads what is too large, within bounds: a client that is still sending would see its connection break, and not the
-/// answer.
-async fn discard(body: Body) {
-    let (mut parts, mut read) = (body.into_data_stream(), 0);
+/// answer. Returns whether that was all.
+async fn discard(mut parts: BodyDataStream) -> bool {
+    let mut read = 0;
     while let Some(Ok(part)) = parts.next().await {
         read += part.len();
         if read > MAX_DISCARDED_BYTES {
-            return;
+            return false;
         }
     }
+    true
+}
+
+/// Nothing was done, and trying again makes sense when others are through.
+pub(crate) fn short_of_memory() -> Problem {
+    Problem::unavailable("too many bytes are in progress, nothing was done")
+}
+
+fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "UNAVAILABLE")
+        .detail("the body took too long to arrive, nothing was done")
+        .retry_after(1)
 }
 
 pub(super) fn too_large(max_value_bytes: usize) -> Problem {

@@ -25,6 +25,7 @@ use body::{media_type, parse_object, read_body, require_json};
 use draft::parse_draft;
 
 pub(crate) use batch::{Deletes, Keys, Puts};
+pub(crate) use body::short_of_memory;
 pub(crate) use bounds::{bound_ttl, bound_value};
 
 /// The header that names a namespace of keys.
@@ -115,8 +116,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Delete {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (id, terms) = target_and_terms(parts, state).await?;
-        let change = Change::Delete;
-        Ok(Self(Order { id, change, terms }))
+        let (change, held) = (Change::Delete, None);
+        Ok(Self(Order {
+            id,
+            change,
+            terms,
+            held,
+        }))
     }
 }
 
@@ -166,8 +172,14 @@ async fn order<M>(
     let (id, terms) = target_and_terms(&mut parts, app).await?;
     let media = look(&parts.headers)?;
     let body = read_body(Request::from_parts(parts, body), app).await?;
-    let change = parse(media, &body)?;
-    Ok(Order { id, change, terms })
+    let change = parse(media, &body.bytes)?;
+    let held = Some(body.held);
+    Ok(Order {
+        id,
+        change,
+        terms,
+        held,
+    })
 }
 
 async fn target_and_terms<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<(EntryId, Terms), Problem> {

@@ -59,6 +59,8 @@ impl Default for ApiConfig {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             max_concurrent_requests: 10_000,
+            max_bytes_in_progress: 64 << 20,
+            max_connections: 4_096,
             request_timeout: Period::from_secs(5),
             shutdown_grace: Period::from_secs(20),
         }
@@ -71,6 +73,7 @@ impl Default for WorkerConfig {
             listen: SocketAddr::from(([0, 0, 0, 0], 8081)),
             batch: BatchConfig::default(),
             concurrency: 2,
+            max_bytes_in_progress: 64 << 20,
             retry: RetryConfig::default(),
             shutdown_grace: Period::from_secs(20),
         }

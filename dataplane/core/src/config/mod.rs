@@ -147,6 +147,13 @@ pub struct ApiConfig {
     /// Requests in progress above which new ones are refused with 503.
     #[garde(range(min = 1, max = 1_000_000))]
     pub max_concurrent_requests: u32,
+    /// Bytes of bodies and large answers in progress above which new ones are refused with 503. The process takes about
+    /// four times as much. 32 MiB to 64 GiB.
+    #[garde(range(min = 32 << 20, max = 64 << 30))]
+    pub max_bytes_in_progress: u64,
+    /// Open connections above which a new one is told 503 and closed. 16 to 1,000,000.
+    #[garde(range(min = 16, max = 1_000_000))]
+    pub max_connections: u32,
     /// How long a request may take, including the reading of its body.
     #[garde(custom(between(100, 60_000)))]
     pub request_timeout: Period,
@@ -168,6 +175,10 @@ pub struct WorkerConfig {
     /// Batches in progress per partition and process. 1 to 16.
     #[garde(range(min = 1, max = 16))]
     pub concurrency: u8,
+    /// Bytes of messages in hand, over all partitions, above which nothing more is pulled. The process takes about four
+    /// times as much. 32 MiB to 64 GiB.
+    #[garde(range(min = 32 << 20, max = 64 << 30))]
+    pub max_bytes_in_progress: u64,
     /// What happens to a batch that PostgreSQL did not take.
     #[garde(dive)]
     pub retry: RetryConfig,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use birbnest_core::{Entry, KeyHash, Partition, Record, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Entry, KeyHash, Partition, Record, StreamNames, Version, config::StreamConfig, counted};
 use tokio::sync::watch;
 
 use super::{
@@ -97,7 +97,8 @@ impl Log {
         }
     }
 
-    /// Appends a record whatever is there, and waits for JetStream's acknowledgement: [`Turn::append`].
+    /// Appends a record whatever is there, and waits for JetStream's acknowledgement: [`Turn::append`]. `held` is dropped
+    /// together with the message, which a server that has stopped leaves in memory for longer than anybody waits for it.
     ///
     /// # Errors
     /// Says whether nothing was stored or the outcome is unknown.
@@ -106,9 +107,11 @@ impl Log {
         partition: Partition,
         hash: KeyHash,
         record: &Record,
+        held: impl Send + 'static,
     ) -> Result<Version, AppendError> {
         let turn = self.turn(partition).map_err(AppendError::Down)?;
-        turn.append(hash, record, Expected::Anything).await
+        let payload = counted(birbnest_core::encode(record)?, held);
+        turn.publish(hash, payload, Expected::Anything).await
     }
 
     /// The last message of a key that the stream still holds, from the leader: [`Turn::last`].

@@ -8,6 +8,7 @@ mod lives;
 mod log;
 mod progress;
 pub mod provision;
+mod pulse;
 mod session;
 mod stored;
 mod turn;

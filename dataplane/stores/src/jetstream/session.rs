@@ -26,6 +26,7 @@ use super::{
     connection::connect_once,
     lives::{LifeError, Lives},
     provision::{self, ProvisionError},
+    pulse::{Fullness, Pulse},
     stored::entry_of_stored,
 };
 use crate::{
@@ -42,6 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(super) struct Session {
     pub(super) context: Context,
     pub(super) gates: Vec<Arc<Gate>>,
+    pub(super) pulse: Pulse,
     ended: CancellationToken,
 }
 
@@ -51,6 +53,7 @@ pub(super) struct Gate {
     pub(super) base: Base,
     /// Whether the stream has no followers, so that a direct get is answered by the leader.
     pub(super) one_copy: bool,
+    pub(super) fullness: Fullness,
     pub(super) epoch: i64,
     highest_acked: AtomicU64,
 }
@@ -165,6 +168,7 @@ impl Connector {
         Ok(Session {
             context,
             gates,
+            pulse: Pulse::new(),
             ended,
         })
     }
@@ -206,6 +210,7 @@ impl Connector {
                         stream,
                         base: fence.base,
                         one_copy: self.config.replicas == 1,
+                        fullness: Fullness::new(),
                         epoch: fence.epoch,
                         highest_acked: AtomicU64::new(last_sequence),
                     });

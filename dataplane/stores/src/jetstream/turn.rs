@@ -8,6 +8,7 @@ use async_nats::jetstream::{
     stream::{DirectGetErrorKind, LastRawMessageErrorKind},
 };
 use birbnest_core::{BASE_HEADER, Entry, KeyHash, Partition, Record, StreamNames, Version};
+use bytes::Bytes;
 
 use super::{
     Progress,
@@ -69,9 +70,38 @@ impl Turn {
         record: &Record,
         expected: Expected,
     ) -> Result<Version, AppendError> {
+        self.publish(hash, birbnest_core::encode(record)?.into(), expected)
+            .await
+    }
+
+    /// As [`append`](Self::append), of an encoded record. Nothing is sent to a stream that was full a moment ago, nor to
+    /// a server that answers nobody: an early no is cheaper than a late one, and leaves nothing unknown.
+    pub(super) async fn publish(
+        &self,
+        hash: KeyHash,
+        payload: Bytes,
+        expected: Expected,
+    ) -> Result<Version, AppendError> {
+        if self.gate.fullness.lasts() {
+            return Err(AppendError::Full);
+        }
+        let question = self
+            .session
+            .pulse
+            .ask()
+            .map_err(|silent| AppendError::Down(silent.to_string()))?;
+        let outcome = self.send(hash, payload, expected).await;
+        question.settled(&outcome);
+        if matches!(outcome, Err(AppendError::Full)) {
+            self.gate.fullness.note();
+        }
+        outcome
+    }
+
+    async fn send(&self, hash: KeyHash, payload: Bytes, expected: Expected) -> Result<Version, AppendError> {
         let mut message = PublishMessage::build()
             .header(BASE_HEADER, self.gate.base.get().to_string())
-            .payload(birbnest_core::encode(record)?.into());
+            .payload(payload);
         if let Expected::LastSequence(sequence) = expected {
             message = message.expected_last_subject_sequence(sequence);
         }
@@ -99,9 +129,19 @@ impl Turn {
     /// # Errors
     /// When JetStream cannot be asked or holds what this release cannot read.
     pub async fn last(&self, hash: KeyHash) -> Result<Last, ReadError> {
-        let message = self
-            .last_message(self.names.subject(self.partition, hash))
-            .await?;
+        let question = self
+            .session
+            .pulse
+            .ask()
+            .map_err(|silent| ReadError::Failed(silent.to_string()))?;
+        let message = self.last_message(self.names.subject(self.partition, hash)).await;
+        // Errors of the server itself are rare here, and taking them for silence costs a moment.
+        if message.is_ok() {
+            question.answered();
+        } else {
+            question.lost();
+        }
+        let message = message?;
         Ok(Last {
             sequence: message.as_ref().map_or(0, |message| message.sequence),
             entry: message.as_ref().map(entry_of_stored).transpose()?,

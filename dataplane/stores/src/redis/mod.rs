@@ -118,11 +118,16 @@ impl Cache {
         Ok(slot.map_or(Cached::Unknown, |slot| slot::parse(&slot, tag)))
     }
 
-    /// What the cache knows of several keys, in their order: one round trip.
+    /// What the cache knows of the first of several keys, in their order: one round trip. Fewer than were asked for when
+    /// these already have more than `most_bytes`, but at least one.
     ///
     /// # Errors
     /// When Redis cannot be asked.
-    pub async fn get_many(&self, ids: &[(Partition, EntryId)]) -> Result<Vec<Cached>, CacheError> {
+    pub async fn get_some(
+        &self,
+        ids: &[(Partition, EntryId)],
+        most_bytes: usize,
+    ) -> Result<Vec<Cached>, CacheError> {
         let Some((first, _)) = ids.first() else {
             return Ok(Vec::new());
         };
@@ -131,13 +136,12 @@ impl Cache {
             .iter()
             .map(|(partition, _)| self.tag(&session, *partition))
             .collect::<Result<_, _>>()?;
-        let mut command = redis::cmd("MGET");
+        let mut call = self.scripts.get_some.prepare_invoke();
+        call.arg(most_bytes);
         for (_, id) in ids {
-            command.arg(self.key(id));
+            call.key(self.key(id));
         }
-        let mut connection = session.connection.clone();
-        let answer = command.query_async::<Vec<Option<Bytes>>>(&mut connection).await;
-        let slots = self.noted(&session, answer)?;
+        let slots: Vec<Option<Bytes>> = self.invoke(&session, &call).await?;
         let parsed = slots.iter().zip(tags).map(|(slot, tag)| {
             slot.as_ref()
                 .map_or(Cached::Unknown, |slot| slot::parse(slot, tag))

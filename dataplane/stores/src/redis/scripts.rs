@@ -18,6 +18,8 @@ pub(super) struct Scripts {
     pub(super) lease: Script,
     /// `KEYS: slot; ARGV: lease slot, new slot, lifetime in ms`. Returns 1 when it was stored over the own lease.
     pub(super) fill: Script,
+    /// `KEYS: slots; ARGV: bytes`. Returns the slots of the first keys, until they have more than so many bytes.
+    pub(super) get_some: Script,
     /// `KEYS: slots; ARGV: generation, version of each`. Deletes whatever is not an entry or tombstone of this
     /// generation with at least that version, leases included. Returns how many.
     pub(super) invalidate: Script,
@@ -65,6 +67,18 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 return 1
 "
             )),
+            get_some: Script::new(
+                r"
+local slots, bytes, most = {}, 0, tonumber(ARGV[1])
+for i = 1, #KEYS do
+  local slot = redis.call('GET', KEYS[i])
+  slots[i] = slot
+  if slot then bytes = bytes + #slot end
+  if bytes > most then break end
+end
+return slots
+",
+            ),
             invalidate: Script::new(&format!(
                 r"
 local deleted = 0

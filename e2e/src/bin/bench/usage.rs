@@ -33,7 +33,7 @@ impl Usage {
         let outcome = load();
         for ((name, process), before) in processes(house).into_iter().zip(before) {
             *self.seconds.entry(name).or_default() += seconds(process) - before;
-            self.peak_mb.insert(name, peak_mb(process));
+            self.peak_mb.insert(name, process.peak_mb());
         }
         outcome
     }
@@ -61,7 +61,9 @@ fn processes(house: &House) -> [(&'static str, &Process); 3] {
 
 /// User and system time since the process began.
 fn seconds(process: &Process) -> f64 {
-    let stat = read(process, "stat");
+    let id = process.id().unwrap_or_default();
+    // Empty when the process is not there.
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The name of the program, in parentheses, may contain anything.
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: f64 = fields
@@ -70,17 +72,4 @@ fn seconds(process: &Process) -> f64 {
         .filter_map(|text| text.parse::<f64>().ok())
         .sum();
     ticks / TICKS
-}
-
-fn peak_mb(process: &Process) -> f64 {
-    let status = read(process, "status");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kilobytes.unwrap_or_default() / 1024.0
-}
-
-/// Empty when the process is not there.
-fn read(process: &Process, file: &str) -> String {
-    let id = process.id().unwrap_or_default();
-    fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default()
 }

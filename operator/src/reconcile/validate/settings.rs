@@ -79,6 +79,8 @@ fn api(spec: &ApiSpec) -> Result<ApiConfig, Invalid> {
     Ok(ApiConfig {
         listen: standard.listen,
         max_concurrent_requests: whole("api.maxConcurrentRequests", spec.max_concurrent_requests)?,
+        max_bytes_in_progress: whole("api.maxBytesInProgress", spec.max_bytes_in_progress)?,
+        max_connections: whole("api.maxConnections", spec.max_connections)?,
         request_timeout: spec.request_timeout,
         shutdown_grace: standard.shutdown_grace,
     })
@@ -94,6 +96,7 @@ fn worker(spec: &WorkerSpec) -> Result<WorkerConfig, Invalid> {
             adaptive: spec.batch.adaptive,
         },
         concurrency: whole("worker.concurrency", spec.concurrency)?,
+        max_bytes_in_progress: whole("worker.maxBytesInProgress", spec.max_bytes_in_progress)?,
         retry: RetryConfig {
             max_attempts: whole("worker.retry.maxAttempts", spec.retry.max_attempts)?,
             backoff: spec.retry.backoff,
