@@ -1,6 +1,6 @@
 use birbnest_core::{
     Durability, WriteMode,
-    config::{CacheConfig, Period},
+    config::{CacheConfig, Period, PrimeConfig, PrimeOrder},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,38 @@ pub struct CacheSpec {
     /// How safe a write is when it is acknowledged, unless the request says otherwise (Prefer: durability=...).
     /// queued: in the persist stream. persisted: committed by PostgreSQL.
     pub durability: Durability,
+    /// Which entries are loaded into Redis before anybody asks for them.
+    pub prime: PrimeSpec,
+}
+
+/// Which entries are loaded into Redis before anybody asks for them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PrimeSpec {
+    /// Load them when a worker starts and finds a Redis that holds nothing of this cache generation, and whenever Redis
+    /// loses everything later. One worker does it, behind the writes.
+    pub on_start: bool,
+    /// Only keys of the instance global that start with this; empty: all of them. At most 255 characters.
+    #[schemars(length(max = 255))]
+    pub prefix: String,
+    /// Most keys. 1 to 100000.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub limit: i32,
+    /// Which keys come first. newest: those that were written last, found by looking at every row once. key: in their own
+    /// order.
+    pub order: PrimeOrder,
+}
+
+impl Default for PrimeSpec {
+    fn default() -> Self {
+        let config = PrimeConfig::default();
+        Self {
+            on_start: config.on_start,
+            prefix: config.prefix,
+            limit: 10_000,
+            order: config.order,
+        }
+    }
 }
 
 impl Default for CacheSpec {
@@ -39,6 +71,7 @@ impl Default for CacheSpec {
             max_value_bytes: 1_000_000,
             write_mode: config.write_mode,
             durability: config.durability,
+            prime: PrimeSpec::default(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub use backends::{
     ManagedRedisSpec, ManagedStoreSpec, NatsSpec, PostgresSpec, RedisSpec, SecretKeyRef, StreamSpec,
     UrlSource,
 };
-pub use cache::CacheSpec;
+pub use cache::{CacheSpec, PrimeSpec};
 pub use manifest::{definition, manifest};
 pub use nest::{BirbNest, BirbNestSpec, DeletionPolicy, LogSpec};
 pub use pod::{ImagePullPolicy, PodSpec};

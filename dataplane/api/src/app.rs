@@ -5,8 +5,8 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 use birbnest_core::Budget;
 
 use crate::{
-    dead_letters::Letters, metrics::Metrics, read::ReadPath, replay::Replay, watermarks::Watermarks,
-    write::WritePath,
+    dead_letters::Letters, metrics::Metrics, prime::Priming, read::ReadPath, replay::Replay,
+    watermarks::Watermarks, write::WritePath,
 };
 
 /// Bytes of a request's body beside the value: metadata, names and punctuation.
@@ -21,6 +21,7 @@ pub(crate) struct Paths {
     pub(crate) read: ReadPath,
     pub(crate) letters: Letters,
     pub(crate) replay: Replay,
+    pub(crate) priming: Priming,
     pub(crate) watermarks: Watermarks,
     pub(crate) metrics: Metrics,
     pub(crate) max_value_bytes: usize,

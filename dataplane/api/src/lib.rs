@@ -3,7 +3,7 @@
 //! A request passes each room once: it comes in at [`front`], [`limits`] lets it in, [`routes`] finds its handler, an
 //! extractor of [`request`] parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of
 //! it. A write that depends on what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
-//! [`dead_letters`], [`replay`] and [`watermarks`] are for administrators. Each core has a connection to Redis of its own; the one to NATS
+//! [`dead_letters`], [`replay`], [`prime`] and [`watermarks`] are for administrators. Each core has a connection to Redis of its own; the one to NATS
 //! is shared.
 
 mod app;
@@ -18,6 +18,7 @@ mod front;
 mod limits;
 mod metrics;
 mod patch;
+mod prime;
 mod problem;
 mod read;
 mod replay;

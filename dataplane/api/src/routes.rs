@@ -10,7 +10,7 @@ use axum::{
 
 use crate::{
     app::App,
-    dead_letters,
+    dead_letters, prime,
     problem::Problem,
     request::{Delete, Deletes, Incrementing, Keys, Patching, Put, Puts, Question},
     response::{self, Gathered},
@@ -39,6 +39,7 @@ pub(crate) fn router(app: App) -> Router {
         )
         .merge(dead_letters::router())
         .merge(watermarks::router())
+        .merge(prime::router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .with_state(app)

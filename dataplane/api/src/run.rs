@@ -20,6 +20,7 @@ use crate::{
     front::Front,
     limits::Limits,
     metrics::Metrics,
+    prime::Priming,
     read::{ReadPath, SharedFlights},
     replay::Replay,
     routes::router,
@@ -147,6 +148,9 @@ fn services(
             },
             letters: letters.clone(),
             watermarks: watermarks.clone(),
+            priming: Priming {
+                postgres: postgres.clone(),
+            },
             write,
             read: ReadPath::new(cache, sources, metrics.clone(), partitions, flights),
             metrics: metrics.clone(),

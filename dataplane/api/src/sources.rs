@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use birbnest_core::{Budget, Content, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version};
+use birbnest_core::{Budget, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version, newest};
 use birbnest_stores::{
     fence::FenceWatch,
     jetstream::{AppendError, Expected, Log, ReadError, Turn},
@@ -210,23 +210,6 @@ impl Sources {
     }
 }
 
-/// The higher version of the two. A message at or below the mark is a ghost: a restarted server may bring back messages
-/// that were overwritten, and everything up to the mark is in PostgreSQL.
-fn newest(queued: Option<Entry>, stored: Option<Entry>, mark: Version, now: Timestamp) -> Option<Entry> {
-    let queued = queued.filter(|queued| queued.version > mark);
-    match (queued, stored) {
-        (Some(mut queued), Some(stored)) if queued.version > stored.version => {
-            // The worker will keep it so.
-            let overwrites = matches!(queued.record.content, Content::Value { .. });
-            if overwrites && stored.record.is_live(now) {
-                queued.record.created_at = stored.record.created_at;
-            }
-            Some(queued)
-        }
-        (queued, stored) => stored.or(queued),
-    }
-}
-
 fn cause_of(error: Option<PostgresError>) -> String {
     error.map_or_else(
         || "postgresql is known to be away".to_owned(),
@@ -236,6 +219,8 @@ fn cause_of(error: Option<PostgresError>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use birbnest_core::Content;
+
     use super::*;
 
     fn entry(version: u64, content: Content) -> Entry {

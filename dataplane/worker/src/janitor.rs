@@ -19,7 +19,10 @@ use birbnest_stores::{
     jetstream::{DeadLetters, LifeError, Lives, Progress, ReadError, first_above, settled_through},
     postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
 
 use crate::{
     metrics::Metrics,
@@ -43,6 +46,7 @@ pub(crate) struct Janitor {
     ripening: BTreeMap<Partition, Ripening>,
     heartbeat: Heartbeat,
     metrics: Metrics,
+    lead: watch::Sender<Option<u64>>,
 }
 
 /// Why a partition was left alone this time.
@@ -79,6 +83,7 @@ impl Janitor {
         config: StreamConfig,
         heartbeat: Heartbeat,
         metrics: Metrics,
+        lead: watch::Sender<Option<u64>>,
     ) -> Self {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         Self {
@@ -90,6 +95,7 @@ impl Janitor {
             ripening: BTreeMap::new(),
             heartbeat,
             metrics,
+            lead,
         }
     }
 
@@ -102,9 +108,11 @@ impl Janitor {
             self.heartbeat.beat();
             leader = self.lead(leader).await;
             if leader.is_some() {
-                self.round(&shutdown).await;
+                let waiting = self.round(&shutdown).await;
+                self.lead.send_replace(Some(waiting));
                 self.count_dead_letters().await;
             } else {
+                self.lead.send_replace(None);
                 // What was seen before says nothing after somebody else led.
                 self.ripening.clear();
             }
@@ -132,20 +140,24 @@ impl Janitor {
         }
     }
 
-    async fn round(&mut self, shutdown: &Shutdown) {
+    /// Returns how many writes wait.
+    async fn round(&mut self, shutdown: &Shutdown) -> u64 {
+        let mut waiting = 0;
         for partition in (0..self.config.partitions).map(Partition) {
             if shutdown.has_begun() {
-                return;
+                break;
             }
             self.heartbeat.beat();
             // Boxed: what asks JetStream is large, and this future is part of others.
-            if let Err(error) = Box::pin(self.tidy(partition)).await {
-                tracing::debug!(%partition, %error, "the janitor left the partition alone");
+            match Box::pin(self.tidy(partition)).await {
+                Ok(of_partition) => waiting += of_partition,
+                Err(error) => tracing::debug!(%partition, %error, "the janitor left the partition alone"),
             }
             if let Err(error) = self.sweep(partition).await {
                 tracing::debug!(%partition, %error, "the sweep failed");
             }
         }
+        waiting
     }
 
     async fn count_dead_letters(&self) {
@@ -161,8 +173,10 @@ impl Janitor {
         }
     }
 
-    async fn tidy(&mut self, partition: Partition) -> Result<(), RoundError> {
+    /// Returns how many writes of the partition wait.
+    async fn tidy(&mut self, partition: Partition) -> Result<u64, RoundError> {
         let look = Box::pin(self.look(partition)).await?;
+        let waiting = look.progress.waiting;
         let now = Instant::now();
         let ripening = self.ripening.entry(partition).or_default();
         ripening.note(&look.era, look.progress.floor, now);
@@ -175,7 +189,7 @@ impl Janitor {
         if ripe > 0 && look.info.state.messages > 0 && look.info.state.first_sequence <= ripe {
             self.purge(look, ripe).await?;
         }
-        Ok(())
+        Ok(waiting)
     }
 
     /// Fence first, then the stream: what the fence names was there before.

@@ -14,6 +14,7 @@ mod janitor;
 mod metrics;
 mod persist;
 mod poison;
+mod prime;
 mod pull;
 mod receipt;
 mod refresh;

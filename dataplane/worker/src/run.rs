@@ -2,7 +2,10 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use async_nats::{Client, ServerAddr, jetstream::context::ContextBuilder};
+use async_nats::{
+    Client, ServerAddr,
+    jetstream::{Context, context::ContextBuilder},
+};
 use birbnest_core::{
     Partition, StreamNames,
     config::{Config, Secrets},
@@ -18,7 +21,7 @@ use birbnest_stores::{
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
@@ -30,6 +33,7 @@ use crate::{
     metrics::Metrics,
     persist::{Backoff, Persister},
     poison::Quarantine,
+    prime::{Lead, Loader, PrimeMetrics, Primer},
     refresh::Refresher,
     room::Room,
     source_health::SourceHealth,
@@ -88,7 +92,15 @@ pub async fn run(
     let health = Health::new("birbnest-worker", shutdown.clone());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, config.worker.batch.size);
-    let worker = Worker::new(config, &secrets, health.clone(), shutdown.clone(), metrics)?;
+    let prime_metrics = PrimeMetrics::register(&mut registry);
+    let worker = Worker::new(
+        config,
+        &secrets,
+        health.clone(),
+        shutdown.clone(),
+        metrics,
+        prime_metrics,
+    )?;
     let servers = addresses(&secrets.nats_url).map_err(BackendError::from)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -118,6 +130,7 @@ struct Worker {
     shutdown: Shutdown,
     metrics: Metrics,
     room: Room,
+    prime_metrics: PrimeMetrics,
 }
 
 impl Worker {
@@ -127,6 +140,7 @@ impl Worker {
         health: Health,
         shutdown: Shutdown,
         metrics: Metrics,
+        prime_metrics: PrimeMetrics,
     ) -> Result<Self, RunError> {
         let backends = Backends::start(&config, secrets, "birbnest-worker")?;
         let cache = backends.cache()?;
@@ -149,6 +163,7 @@ impl Worker {
             shutdown,
             metrics,
             room,
+            prime_metrics,
         })
     }
 
@@ -171,6 +186,7 @@ impl Worker {
         for partition in (0..self.config.stream.partitions).map(Partition) {
             self.spawn_partition(partition, &client, &letters, &mut loops);
         }
+        let (lead, follow) = watch::channel(None);
         let janitor = Janitor::new(
             client.clone(),
             letters,
@@ -178,8 +194,10 @@ impl Worker {
             self.config.stream.clone(),
             self.health.heartbeat("janitor", LONGEST_SILENCE),
             self.metrics.clone(),
+            lead,
         );
         loops.spawn(janitor.run(self.shutdown.clone()));
+        loops.spawn(self.primer(&client, follow).run());
         loops.spawn(self.breaker.clone().run(
             self.postgres.clone(),
             self.config.worker.retry.backoff.get(),
@@ -202,11 +220,34 @@ impl Worker {
         Ok(())
     }
 
-    fn dead_letters(&self, client: &Client) -> DeadLetters {
-        let context = ContextBuilder::new()
+    fn context(&self, client: &Client) -> Context {
+        ContextBuilder::new()
             .timeout(self.config.stream.ack_timeout.get())
-            .build(client.clone());
-        DeadLetters::new(context, StreamNames::new(&self.config.stream.prefix).into())
+            .build(client.clone())
+    }
+
+    fn dead_letters(&self, client: &Client) -> DeadLetters {
+        let names = StreamNames::new(&self.config.stream.prefix);
+        DeadLetters::new(self.context(client), names.into())
+    }
+
+    fn primer(&self, client: &Client, lead: Lead) -> Primer {
+        let (postgres, cache) = (self.postgres.clone(), self.cache.clone());
+        Primer {
+            config: self.config.cache.prime.clone(),
+            loader: Loader::new(
+                self.context(client),
+                &self.config.stream,
+                postgres.clone(),
+                cache.clone(),
+            ),
+            postgres,
+            cache,
+            lead,
+            heartbeat: self.health.heartbeat("prime", LONGEST_SILENCE),
+            shutdown: self.shutdown.clone(),
+            metrics: self.prime_metrics.clone(),
+        }
     }
 
     fn spawn_partition(

@@ -4,6 +4,7 @@ mod bad_input;
 mod changes;
 mod conditions;
 mod durability;
+mod prime;
 mod retries;
 mod watermarks;
 

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{
-    ApiConfig, BatchConfig, CacheConfig, Period, PostgresConfig, RedisConfig, RetryConfig, StreamConfig,
-    WorkerConfig,
+    ApiConfig, BatchConfig, CacheConfig, Period, PostgresConfig, PrimeConfig, RedisConfig, RetryConfig,
+    StreamConfig, WorkerConfig,
 };
 use crate::{Durability, WriteMode};
 
@@ -16,6 +16,7 @@ impl Default for CacheConfig {
             max_value_bytes: 1_000_000,
             write_mode: WriteMode::default(),
             durability: Durability::default(),
+            prime: PrimeConfig::default(),
         }
     }
 }

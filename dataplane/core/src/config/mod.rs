@@ -8,6 +8,7 @@ mod bounds;
 mod defaults;
 mod file;
 mod period;
+mod prime;
 mod secrets;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use bounds::{DAY_MS, HOUR_MS, between};
 
 pub use file::ConfigError;
 pub use period::{InvalidPeriod, Period};
+pub use prime::{MOST_PRIMED, PrimeConfig, PrimeOrder};
 pub use secrets::{MissingSecret, Secrets};
 
 /// Everything that the data-plane binaries can be told. Each reads the sections that concern it.
@@ -69,6 +71,9 @@ pub struct CacheConfig {
     /// How safe a write is when it is acknowledged, unless the request asks for something else.
     #[garde(skip)]
     pub durability: Durability,
+    /// Which entries are loaded into Redis before anybody asks for them.
+    #[garde(dive)]
+    pub prime: PrimeConfig,
 }
 
 /// The persist streams: the log that holds each acknowledged write until PostgreSQL has it.

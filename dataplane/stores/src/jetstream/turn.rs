@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use async_nats::jetstream::{
+    Context,
     message::{PublishMessage, StreamMessage},
-    stream::{DirectGetErrorKind, LastRawMessageErrorKind},
+    stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream},
 };
 use birbnest_core::{BASE_HEADER, Entry, KeyHash, Partition, Record, StreamNames, Version};
 use bytes::Bytes;
@@ -174,10 +175,27 @@ impl Turn {
             };
         }
         // A direct get may be answered by a follower that lags behind.
-        match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => Ok(Some(message)),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(ReadError::Failed(error.to_string())),
-        }
+        last_from_leader(stream, &subject).await
+    }
+}
+
+/// What the last message of a subject says, from the stream's leader, over any connection. It is the truth for whoever
+/// may only fill a cache: before anything is published to a stream that was replaced, the generation of what was filled is
+/// over.
+///
+/// # Errors
+/// When JetStream cannot be asked or holds what this release cannot read.
+pub async fn last_entry(context: &Context, stream: &str, subject: &str) -> Result<Option<Entry>, ReadError> {
+    let stream = context.get_stream_no_info(stream).await;
+    let stream = stream.map_err(|error| ReadError::Failed(error.to_string()))?;
+    let message = last_from_leader(&stream, subject).await?;
+    Ok(message.as_ref().map(entry_of_stored).transpose()?)
+}
+
+async fn last_from_leader<I>(stream: &Stream<I>, subject: &str) -> Result<Option<StreamMessage>, ReadError> {
+    match stream.get_last_raw_message_by_subject(subject).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(ReadError::Failed(error.to_string())),
     }
 }

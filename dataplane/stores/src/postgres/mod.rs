@@ -8,6 +8,7 @@ mod entries;
 mod error;
 mod fence;
 mod leader;
+mod prime;
 mod sweep;
 mod upsert;
 
@@ -29,6 +30,7 @@ pub use entries::Stored;
 pub use error::{PostgresError, Rejection};
 pub use fence::{Fence, Mode, Observed, Raised};
 pub use leader::Leader;
+pub use prime::{PrimeOrders, PrimeRequest};
 pub use sweep::Swept;
 pub use upsert::Upserted;
 

@@ -85,6 +85,11 @@ impl Generations {
         });
     }
 
+    /// How many partitions there are.
+    pub(super) fn partitions(&self) -> u16 {
+        u16::try_from(self.0.len()).unwrap_or(u16::MAX)
+    }
+
     /// The counter, once it has been read.
     pub(super) fn get(&self, partition: Partition) -> Option<u64> {
         let counter = self.0.get(usize::from(partition.0))?.load(Ordering::Acquire);

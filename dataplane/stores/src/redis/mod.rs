@@ -3,6 +3,7 @@
 mod address;
 mod connection;
 mod generation;
+mod primed;
 mod scripts;
 mod sentinel;
 mod slot;
@@ -192,20 +193,19 @@ impl Cache {
         Ok(granted.then_some(lease))
     }
 
-    /// Stores what both sources said, if the lease still stands. The connection is that of the lease: another one may
+    /// Stores what both sources said, if the lease still stands, and returns whether it did. The connection is that of the lease: another one may
     /// lead to another Redis.
     ///
     /// # Errors
     /// When Redis cannot be asked; the lease then ends by itself.
-    pub async fn fill(&self, lease: Lease, found: Found<'_>) -> Result<(), CacheError> {
+    pub async fn fill(&self, lease: Lease, found: Found<'_>) -> Result<bool, CacheError> {
         let (slot, lifetime) = match found {
             Found::Entry(entry) => (slot::of_entry(entry, lease.tag), self.lifetime_ms(entry)),
             Found::Nothing { mark } => (slot::of_negative(mark, lease.tag), millis(self.negative_ttl)),
         };
         let mut call = self.scripts.fill.prepare_invoke();
         call.key(&lease.key).arg(&lease.slot).arg(slot).arg(lifetime);
-        let _stored: bool = self.invoke(&lease.session, &call).await?;
-        Ok(())
+        self.invoke(&lease.session, &call).await
     }
 
     /// Before a worker acknowledges messages: removes every copy that is older than what PostgreSQL now holds, and

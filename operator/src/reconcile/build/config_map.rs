@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use birbnest_core::config::{
-    ApiConfig, CacheConfig, Config, PostgresConfig, RedisConfig, StreamConfig, WorkerConfig,
+    ApiConfig, CacheConfig, Config, PostgresConfig, PrimeConfig, RedisConfig, StreamConfig, WorkerConfig,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -55,7 +55,11 @@ fn write(component: Component, config: &Config) -> Result<String, BuildError> {
 
 fn api(settings: &Config) -> Config {
     Config {
-        cache: settings.cache.clone(),
+        cache: CacheConfig {
+            // It is the workers who load.
+            prime: PrimeConfig::default(),
+            ..settings.cache.clone()
+        },
         stream: settings.stream.clone(),
         redis: settings.redis.clone(),
         postgres: settings.postgres.clone(),
@@ -122,6 +126,7 @@ mod tests {
     #[test]
     fn a_change_reaches_only_whom_it_concerns() {
         assert_eq!(changed(|to| to.worker.batch.size = 250), ["worker.yaml"]);
+        assert_eq!(changed(|to| to.cache.prime.on_start = true), ["worker.yaml"]);
         assert_eq!(changed(|to| to.api.max_concurrent_requests = 9), ["api.yaml"]);
         assert_eq!(
             changed(|to| to.cache.max_value_bytes = 9),

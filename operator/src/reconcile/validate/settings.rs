@@ -1,10 +1,12 @@
 //! From the spec to the data plane's configuration. Every field is named: a new one cannot be forgotten.
 
 use birbnest_core::config::{
-    ApiConfig, BatchConfig, CacheConfig, Config, LogConfig, PostgresConfig, RedisConfig, RetryConfig,
-    StreamConfig, WorkerConfig,
+    ApiConfig, BatchConfig, CacheConfig, Config, LogConfig, PostgresConfig, PrimeConfig, RedisConfig,
+    RetryConfig, StreamConfig, WorkerConfig,
 };
-use birbnest_crds::{ApiSpec, BirbNestSpec, CacheSpec, LogSpec, PostgresSpec, StreamSpec, WorkerSpec};
+use birbnest_crds::{
+    ApiSpec, BirbNestSpec, CacheSpec, LogSpec, PostgresSpec, PrimeSpec, StreamSpec, WorkerSpec,
+};
 use garde::Validate;
 
 use super::{Invalid, NestId};
@@ -42,6 +44,16 @@ fn cache(spec: &CacheSpec) -> Result<CacheConfig, Invalid> {
         max_value_bytes: whole("cache.maxValueBytes", spec.max_value_bytes)?,
         write_mode: spec.write_mode,
         durability: spec.durability,
+        prime: prime(&spec.prime)?,
+    })
+}
+
+fn prime(spec: &PrimeSpec) -> Result<PrimeConfig, Invalid> {
+    Ok(PrimeConfig {
+        on_start: spec.on_start,
+        prefix: spec.prefix.clone(),
+        limit: whole("cache.prime.limit", spec.limit)?,
+        order: spec.order,
     })
 }
 
