@@ -98,7 +98,8 @@ pub struct StreamSpec {
     "spec.postgres takes exactly one of urlFrom and managed",
 )]))]
 pub struct PostgresSpec {
-    /// Where the address of a PostgreSQL of yours is kept, such as `postgres://user:password@host:5432/database`.
+    /// Where the address of a PostgreSQL of yours is kept, such as `postgres://user:password@host:5432/database`. With
+    /// standbys name all hosts, separated by commas: the one that accepts writes is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UrlSource")]
     pub url_from: Option<UrlSource>,

@@ -106,6 +106,10 @@ mod tests {
                 "nats://a:4222,nats://b.other:4222",
                 "nats://a.shop.svc:4222,nats://b.other:4222",
             ),
+            (
+                "postgres://u:p@a:5432,b/x?target_session_attrs=read-write",
+                "postgres://u:p@a.shop.svc:5432,b.shop.svc/x?target_session_attrs=read-write",
+            ),
             ("redis://:pa@ss@cache/0", "redis://:pa@ss@cache.shop.svc/0"),
             (
                 "postgres://u:p@db.example.org/x?sslmode=require",
@@ -129,7 +133,13 @@ mod tests {
             endpoints("redis://:secret@cache.shop.svc/0", 6379),
             ["cache.shop.svc:6379"]
         );
-        assert_eq!(endpoints("postgres://u:p@db:6543/x", 5432), ["db:6543"]);
+        assert_eq!(
+            endpoints(
+                "postgres://u:p@a:6543,[::1]/x?target_session_attrs=read-write",
+                5432
+            ),
+            ["a:6543", "[::1]:5432"]
+        );
         assert_eq!(endpoints("redis://[::1]:7000/0", 6379), ["[::1]:7000"]);
         assert_eq!(
             endpoints("redis-sentinel://:secret@a,b:7/0?master=x", 6379),

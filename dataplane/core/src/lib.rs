@@ -18,6 +18,6 @@ pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyH
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
 pub use newest::newest;
 pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};
-pub use stream::{Incarnation, StreamNames, consumer_epoch, consumer_name};
+pub use stream::{DrainTerm, Incarnation, StreamNames};
 pub use timestamp::{TIMESTAMP_LEN, Timestamp};
 pub use version::{Base, Version, VersionOverflow};

@@ -7,14 +7,33 @@ use crate::{KeyHash, Partition};
 /// What the names of the durable consumers of the persist streams start with.
 const CONSUMER: &str = "drain_";
 
-/// The durable consumer of a persist stream in an epoch.
-pub fn consumer_name(epoch: i64) -> String {
-    format!("{CONSUMER}{epoch}")
+/// Which durable consumer of a persist stream the workers share. A higher one takes the place of a lower one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DrainTerm {
+    /// The epoch of the fence.
+    pub epoch: i64,
+    /// Which delivery of the stream's messages; 0 before the first failover of PostgreSQL.
+    pub replay: i64,
 }
 
-/// The epoch of a consumer of this name, `None` when it is somebody else's.
-pub fn consumer_epoch(name: &str) -> Option<i64> {
-    name.strip_prefix(CONSUMER)?.parse().ok()
+impl DrainTerm {
+    /// The name of the consumer.
+    pub fn consumer(self) -> String {
+        match self {
+            Self { epoch, replay: 0 } => format!("{CONSUMER}{epoch}"),
+            Self { epoch, replay } => format!("{CONSUMER}{epoch}_{replay}"),
+        }
+    }
+
+    /// The term of a consumer of this name, `None` when it is somebody else's.
+    pub fn of_consumer(name: &str) -> Option<Self> {
+        let term = name.strip_prefix(CONSUMER)?;
+        let (epoch, replay) = term.split_once('_').unwrap_or((term, "0"));
+        Some(Self {
+            epoch: epoch.parse().ok()?,
+            replay: replay.parse().ok()?,
+        })
+    }
 }
 
 /// The names that follow from the configured prefix.
@@ -108,10 +127,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_consumer_tells_its_epoch() {
-        assert_eq!(consumer_epoch(&consumer_name(12)), Some(12));
-        assert_eq!(consumer_epoch("drain"), None);
-        assert_eq!(consumer_epoch("somebody_1"), None);
+    fn a_consumer_tells_its_term() {
+        let term = |epoch, replay| DrainTerm { epoch, replay };
+        assert_eq!(term(12, 0).consumer(), "drain_12");
+        for term in [term(12, 0), term(12, 7)] {
+            assert_eq!(DrainTerm::of_consumer(&term.consumer()), Some(term));
+        }
+        assert!(term(2, 9) < term(12, 0) && term(12, 0) < term(12, 7));
+        for other in ["drain", "drain_", "drain_1_x", "somebody_1"] {
+            assert_eq!(DrainTerm::of_consumer(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use birbnest_core::config::PostgresConfig;
-use birbnest_stores::postgres::{PostgresError, connect_options};
+use birbnest_stores::postgres::{PostgresError, connect_alone};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection,
     error::DatabaseError,
@@ -62,12 +62,7 @@ pub(crate) async fn drop(url: &str, config: &PostgresConfig) -> Result<(), Migra
 }
 
 async fn connect(url: &str, config: &PostgresConfig) -> Result<PgConnection, MigrateError> {
-    let options = connect_options(url, "birbnest-migrate", config)?;
-    let attempt = || async {
-        PgConnection::connect_with(&options)
-            .await
-            .map_err(PostgresError::from)
-    };
+    let attempt = || connect_alone(url, "birbnest-migrate", config);
     let pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(2))

@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 use birbnest_core::{Incarnation, Partition};
 use tokio::sync::watch;
 
-use crate::{Connectivity, postgres::Postgres, redis::Generations};
+use crate::{
+    Connectivity,
+    postgres::{Postgres, PostgresError},
+    redis::Generations,
+};
 
 pub use crate::postgres::Fence;
 
@@ -109,7 +113,7 @@ async fn keep_reading(
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !status.is_closed() {
         turn.tick().await;
-        match postgres.fences().await {
+        match read(&postgres).await {
             Ok(read) => {
                 for fence in &read {
                     generations.advance(fence.partition, fence.generation);
@@ -127,5 +131,25 @@ async fn keep_reading(
                 status.send_replace(Connectivity::lost(&error));
             }
         }
+    }
+}
+
+/// The fences, after a replay was started where PostgreSQL failed over. Whoever sees it first starts it, for everybody.
+async fn read(postgres: &Postgres) -> Result<Vec<Fence>, PostgresError> {
+    let fences = postgres.fences().await?;
+    let mut replayed = false;
+    for fence in fences.iter().filter(|fence| fence.failed_over) {
+        replayed = true;
+        if postgres.replay_after_failover(fence.partition).await? {
+            tracing::warn!(
+                partition = %fence.partition,
+                "postgresql failed over: what the stream still holds is written again, and copies in redis are void"
+            );
+        }
+    }
+    if replayed {
+        postgres.fences().await
+    } else {
+        Ok(fences)
     }
 }

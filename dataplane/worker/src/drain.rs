@@ -3,7 +3,7 @@
 use std::{pin::pin, time::Duration};
 
 use async_nats::Client;
-use birbnest_core::{Partition, config::WorkerConfig};
+use birbnest_core::{DrainTerm, Partition, config::WorkerConfig};
 use birbnest_service::Shutdown;
 use birbnest_stores::{
     fence::{Fence, FenceWatch},
@@ -53,7 +53,7 @@ impl Drain {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         while let Some(fence) = self.shutdown.or(self.until_fence()).await {
             // Boxed: what asks JetStream is large, and this future is one of many.
-            let ended = Box::pin(self.drain_epoch(&fence, &mut pause)).await;
+            let ended = Box::pin(self.drain_term(&fence, &mut pause)).await;
             if let Err(error) = ended {
                 self.health.failing(self.partition, &error);
                 self.persister.heartbeat.beat();
@@ -62,15 +62,15 @@ impl Drain {
         }
     }
 
-    /// Drains by the consumer of the current epoch, until that is over.
-    async fn drain_epoch(&self, fence: &Fence, pause: &mut Backoff) -> Result<(), SourceError> {
+    /// Drains by the consumer of the current term, until that is over.
+    async fn drain_term(&self, fence: &Fence, pause: &mut Backoff) -> Result<(), SourceError> {
         let source = Source::open(&self.client, &self.stream, fence).await?;
         *pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        self.drain(&source, fence.epoch).await
+        self.drain(&source, fence.term()).await
     }
 
-    fn epoch(&self) -> Option<i64> {
-        self.fences.get(self.partition).map(|fence| fence.epoch)
+    fn term(&self) -> Option<DrainTerm> {
+        self.fences.get(self.partition).map(|fence| fence.term())
     }
 
     /// Nothing can be written before the partition has a fence; the first API makes it.
@@ -86,11 +86,11 @@ impl Drain {
         }
     }
 
-    /// Pulls and settles until the shutdown, until the source fails, or until the epoch is over.
-    async fn drain(&self, source: &Source, epoch: i64) -> Result<(), SourceError> {
+    /// Pulls and settles until the shutdown, until the source fails, or until the term is over.
+    async fn drain(&self, source: &Source, term: DrainTerm) -> Result<(), SourceError> {
         let mut size = BatchSize::new(&self.config.batch);
         let mut backlog = false;
-        while !self.shutdown.has_begun() && self.epoch() == Some(epoch) {
+        while !self.shutdown.has_begun() && self.term() == Some(term) {
             self.persister.heartbeat.beat();
             let closed = self.persister.breaker.until_closed(&self.persister.heartbeat);
             if self.shutdown.or(closed).await.is_none() {

@@ -60,7 +60,7 @@ enum RoundError {
     Life(#[from] LifeError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the fence is another stream's or epoch's: an API has to pass it first")]
+    #[error("the fence is another stream's, epoch's or PostgreSQL's")]
     Fenced,
     #[error("the version is out of its bounds: {0}")]
     Version(#[from] birbnest_core::VersionOverflow),
@@ -205,11 +205,11 @@ impl Janitor {
         let progress = Progress::of(&stream, &fence, info.state.last_sequence).await?;
         self.metrics.depth(partition, progress.waiting);
         let era = Era {
-            epoch: fence.epoch,
+            term: fence.term(),
             incarnation: self.lives.incarnation(&info).await?,
         };
         let belongs = fence.stream == name && fence.incarnation == era.incarnation;
-        if !belongs || fence.mode != Mode::Queue {
+        if !belongs || fence.failed_over || fence.mode != Mode::Queue {
             return Err(RoundError::Fenced);
         }
         // More is acknowledged than the stream has given: not this consumer's stream.
@@ -231,7 +231,7 @@ impl Janitor {
     async fn record(&self, look: &Look, ripe: u64) -> Result<Version, RoundError> {
         let waiting = first_above(&look.stream, ripe).await?;
         let observed = Observed {
-            epoch: look.era.epoch,
+            term: look.era.term,
             incarnation: look.era.incarnation.clone(),
             mark: settled_through(look.fence.base, ripe, waiting)?,
             purge_sequence: ripe,

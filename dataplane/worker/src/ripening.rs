@@ -2,13 +2,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use birbnest_core::Incarnation;
+use birbnest_core::{DrainTerm, Incarnation};
 use tokio::time::Instant;
 
-/// The epoch and the stream in which something was observed. Sequences of two of them are not comparable.
+/// The consumer and the stream at which something was observed. Sequences of two streams are not comparable, and what was
+/// acknowledged to one consumer may be lost for the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Era {
-    pub(crate) epoch: i64,
+    pub(crate) term: DrainTerm,
     pub(crate) incarnation: Incarnation,
 }
 
@@ -54,9 +55,9 @@ mod tests {
 
     const HORIZON: Duration = Duration::from_secs(15);
 
-    fn era(epoch: i64) -> Era {
+    fn era(epoch: i64, replay: i64) -> Era {
         Era {
-            epoch,
+            term: DrainTerm { epoch, replay },
             incarnation: Incarnation::new("now", "one"),
         }
     }
@@ -65,9 +66,9 @@ mod tests {
     fn a_floor_is_ripe_after_the_horizon_and_not_before() {
         let (mut ripening, start) = (Ripening::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        ripening.note(&era(1), 10, at(0));
-        ripening.note(&era(1), 20, at(5));
-        ripening.note(&era(1), 20, at(14));
+        ripening.note(&era(1, 0), 10, at(0));
+        ripening.note(&era(1, 0), 20, at(5));
+        ripening.note(&era(1, 0), 20, at(14));
         assert_eq!(ripening.ripe(at(14), HORIZON), 0);
         assert_eq!(ripening.ripe(at(15), HORIZON), 10);
         assert_eq!(ripening.ripe(at(20), HORIZON), 20);
@@ -77,24 +78,33 @@ mod tests {
     #[test]
     fn floors_of_another_epoch_or_stream_are_forgotten() {
         let (mut ripening, start) = (Ripening::default(), Instant::now());
-        ripening.note(&era(1), 10, start);
-        ripening.note(&era(2), 3, start + HORIZON);
+        ripening.note(&era(1, 0), 10, start);
+        ripening.note(&era(2, 0), 3, start + HORIZON);
         assert_eq!(ripening.ripe(start + HORIZON, HORIZON), 0);
         assert_eq!(ripening.ripe(start + HORIZON * 2, HORIZON), 3);
         let other = Era {
-            epoch: 2,
             incarnation: Incarnation::new("later", "one"),
+            ..era(2, 0)
         };
         ripening.note(&other, 0, start + HORIZON * 2);
         assert_eq!(ripening.ripe(start + HORIZON * 4, HORIZON), 0);
     }
 
     #[test]
+    fn what_was_acknowledged_before_a_failover_of_postgresql_is_forgotten() {
+        let (mut ripening, start) = (Ripening::default(), Instant::now());
+        ripening.note(&era(1, 0), 10, start);
+        ripening.note(&era(1, 7), 4, start + HORIZON);
+        assert_eq!(ripening.ripe(start + HORIZON, HORIZON), 0);
+        assert_eq!(ripening.ripe(start + HORIZON * 2, HORIZON), 4);
+    }
+
+    #[test]
     fn a_floor_that_goes_back_is_not_taken() {
         let (mut ripening, start) = (Ripening::default(), Instant::now());
-        ripening.note(&era(1), 10, start);
+        ripening.note(&era(1, 0), 10, start);
         assert_eq!(ripening.ripe(start + HORIZON, HORIZON), 10);
-        ripening.note(&era(1), 7, start + HORIZON);
+        ripening.note(&era(1, 0), 7, start + HORIZON);
         assert_eq!(ripening.ripe(start + HORIZON * 3, HORIZON), 10);
     }
 }

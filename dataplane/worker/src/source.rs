@@ -102,7 +102,7 @@ impl Pulled {
 }
 
 impl Source {
-    /// Finds the epoch's consumer, or makes it: whoever raised the epoch may have died before.
+    /// Finds the term's consumer, or makes it: whoever began the term may have died before.
     pub(crate) async fn open(client: &Client, stream: &str, fence: &Fence) -> Result<Self, SourceError> {
         let context = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         let failed = |message: String| {

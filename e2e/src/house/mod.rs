@@ -39,6 +39,8 @@ pub struct House {
     pub nats_peers: Vec<NatsServer>,
     /// Its PostgreSQL.
     pub postgres: PostgresServer,
+    /// The standby of its PostgreSQL, if it was planned.
+    pub standby: Option<PostgresServer>,
     /// Its API processes.
     pub apis: Vec<Member>,
     /// Its workers.
@@ -83,6 +85,16 @@ impl House {
     /// A client of each API.
     pub fn clients(&self) -> Vec<ApiClient> {
         self.apis.iter().map(|api| api.client.clone()).collect()
+    }
+
+    /// The standby, which may be a primary by now.
+    ///
+    /// # Panics
+    /// When the house has none.
+    pub fn standby(&self) -> &PostgresServer {
+        self.standby
+            .as_ref()
+            .unwrap_or_else(|| panic!("this house has no standby"))
     }
 
     /// Writes a value through the first API.
@@ -166,8 +178,9 @@ impl Drop for House {
         if std::thread::panicking() {
             let servers = [self.redis.process(), self.nats.process(), self.postgres.process()];
             let members = self.apis.iter().chain(&self.workers).map(Member::process);
+            let standby = self.standby.iter().map(PostgresServer::process);
             let peers = self.nats_peers.iter().map(NatsServer::process);
-            for process in members.chain(servers).chain(peers) {
+            for process in members.chain(servers).chain(standby).chain(peers) {
                 process.print_log();
             }
         }

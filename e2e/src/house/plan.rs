@@ -19,6 +19,7 @@ pub struct Plan {
     sentinels: bool,
     nats: Disk,
     postgres: Disk,
+    standby: bool,
     config: Config,
 }
 
@@ -35,6 +36,7 @@ impl Default for Plan {
             sentinels: false,
             nats: Disk::Trusted,
             postgres: Disk::Trusted,
+            standby: false,
             config,
         }
     }
@@ -90,6 +92,15 @@ impl Plan {
         Self { postgres, ..self }
     }
 
+    /// With a standby of PostgreSQL; the address names it first.
+    #[must_use]
+    pub fn standby(self) -> Self {
+        Self {
+            standby: true,
+            ..self
+        }
+    }
+
     /// With a changed configuration.
     #[must_use]
     pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -110,11 +121,19 @@ impl Plan {
         let ((redis, sentinels), mut nats) = tokio::join!(self.redis_servers(), self.nats_servers());
         let postgres = PostgresServer::start_new(self.postgres).await;
         let redis_url = sentinels.as_ref().map_or_else(|| redis.url(), Sentinels::url);
+        let standby = if self.standby {
+            Some(postgres.start_standby(self.postgres).await)
+        } else {
+            None
+        };
         let nats_urls = nats.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
         let addresses = [
             ("BIRBNEST_REDIS_URL".to_owned(), redis_url),
             ("BIRBNEST_NATS_URL".to_owned(), nats_urls),
-            ("BIRBNEST_POSTGRES_URL".to_owned(), postgres.url()),
+            (
+                "BIRBNEST_POSTGRES_URL".to_owned(),
+                postgres_url(&postgres, standby.as_ref()),
+            ),
         ];
         migrate(&self.config, &addresses, &directory).await;
         let redis_link = if self.redis_link {
@@ -141,6 +160,7 @@ impl Plan {
             nats: nats.remove(0),
             nats_peers: nats,
             postgres,
+            standby,
             apis,
             workers,
             config: self.config,
@@ -183,5 +203,15 @@ impl Plan {
         config.worker.listen = (Ipv4Addr::LOCALHOST, port).into();
         let binary = Binary::new("birbnest-worker", &config, addresses);
         Member::new(binary.process(&format!("worker-{number}"), directory), port)
+    }
+}
+
+fn postgres_url(primary: &PostgresServer, standby: Option<&PostgresServer>) -> String {
+    let url = primary.url();
+    match standby {
+        Some(standby) => {
+            url.replace('@', &format!("@{},", standby.address())) + "?target_session_attrs=read-write"
+        }
+        None => url,
     }
 }

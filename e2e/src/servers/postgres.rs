@@ -1,7 +1,7 @@
 //! A real PostgreSQL.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     net::{Ipv4Addr, SocketAddrV4},
     os::unix::fs::chown,
@@ -47,13 +47,59 @@ impl PostgresServer {
     /// # Panics
     /// When it does not come up.
     pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
-        let address = SocketAddrV4::new(host, free_port());
         let directory = fresh_directory("postgres");
         let data = initialised(&directory).await;
-        let process = Process::new("postgres", recipe(address, &data, &directory, disk), &directory);
+        Self::start_with(host, &data, &directory, disk).await
+    }
+
+    async fn start_with(host: Ipv4Addr, data: &Path, directory: &Path, disk: Disk) -> Self {
+        let address = SocketAddrV4::new(host, free_port());
+        let process = Process::new("postgres", recipe(address, data, directory, disk), directory);
         let server = Self { process, address };
         server.start().await;
         server
+    }
+
+    /// Starts a standby that follows this server, asynchronously.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_standby(&self, disk: Disk) -> Self {
+        let directory = fresh_directory("postgres-standby");
+        own(&directory);
+        let data = directory.join("data");
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let from = ["-h", &host, "-p", &port, "-U", OWNER];
+        let how = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"];
+        let arguments = from.iter().chain(&how).map(Into::into);
+        let arguments = arguments.chain([data.clone().into()]).collect();
+        run_as_owner("pg_basebackup", arguments, &directory).await;
+        Self::start_with(*self.address.ip(), &data, &directory, disk).await
+    }
+
+    /// Makes a primary of this standby.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn promote(&self) {
+        self.run("SELECT pg_promote()").await;
+    }
+
+    /// Makes this standby stop following, so that it lacks whatever is committed from now on.
+    ///
+    /// # Panics
+    /// When it goes on.
+    pub async fn fall_behind(&self) {
+        self.run("ALTER SYSTEM SET primary_conninfo = ''").await;
+        self.run("SELECT pg_reload_conf()").await;
+        eventually("the standby does not follow any more", || async {
+            let mut connection = PgConnection::connect(&self.url()).await?;
+            let following = sqlx::query("SELECT FROM pg_stat_wal_receiver");
+            let following = following.fetch_all(&mut connection).await?.len();
+            anyhow::ensure!(following == 0, "it follows");
+            anyhow::Ok(())
+        })
+        .await;
     }
 
     /// The address of its maintenance database.
@@ -97,6 +143,11 @@ impl PostgresServer {
         ))
         .await;
         self.run("SELECT pg_reload_conf()").await;
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
     }
 
     fn url_of(&self, database: &str) -> String {
@@ -207,35 +258,38 @@ async fn initialise() -> PathBuf {
     let directory = fresh_directory("postgres-template");
     own(&directory);
     let data = directory.join("data");
-    let recipe = Recipe {
-        program: tool("initdb"),
-        arguments: [
-            "--no-sync",
-            "--no-locale",
-            "--encoding=UTF8",
-            "--auth=trust",
-            "--username",
-            OWNER,
-            "-D",
-        ]
-        .iter()
-        .map(Into::into)
-        .chain([data.clone().into()])
-        .collect(),
-        user: Some(OWNER),
-        ..Recipe::default()
-    };
-    let process = Process::new("initdb", recipe, &directory);
-    process.start();
-    let status = process.until_ended().await;
-    assert!(status.success(), "initdb ended with {status}:\n{}", process.log());
+    let settings = [
+        "--no-sync",
+        "--no-locale",
+        "--encoding=UTF8",
+        "--auth=trust",
+        "--username",
+        OWNER,
+        "-D",
+    ];
+    let arguments = settings.iter().map(Into::into).chain([data.clone().into()]);
+    run_as_owner("initdb", arguments.collect(), &directory).await;
     // Nothing but the network around it protects this server, and it holds nothing worth protecting.
     let everybody = fs::write(
         data.join("pg_hba.conf"),
-        "local all all trust\nhost all all all trust\n",
+        "local all all trust\nhost all all all trust\nhost replication all all trust\n",
     );
     everybody.unwrap_or_else(|error| panic!("cannot write pg_hba.conf: {error}"));
     data
+}
+
+/// Runs one of PostgreSQL's tools to its end.
+async fn run_as_owner(name: &str, arguments: Vec<OsString>, directory: &Path) {
+    let recipe = Recipe {
+        program: tool(name),
+        arguments,
+        user: Some(OWNER),
+        ..Recipe::default()
+    };
+    let process = Process::new(name, recipe, directory);
+    process.start();
+    let status = process.until_ended().await;
+    assert!(status.success(), "{name} ended with {status}:\n{}", process.log());
 }
 
 /// Gives the directory to the server's user; nothing to do when the tests are not root.

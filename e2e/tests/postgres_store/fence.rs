@@ -1,10 +1,12 @@
 //! The fence row, and who leads.
 
 use birbnest_core::{Partition, Version};
-use birbnest_e2e::wait::eventually;
+use birbnest_e2e::{servers::PostgresServer, wait::eventually};
 use birbnest_stores::postgres::{Observed, PostgresError, Raised};
 
-use crate::table::{PARTITION, incarnation, mark, table, version};
+use sqlx::{Connection, PgConnection};
+
+use crate::table::{PARTITION, incarnation, mark, table, table_at, version};
 
 #[tokio::test]
 async fn the_first_fence_row_wins() {
@@ -61,7 +63,7 @@ async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
         .await
         .unwrap();
     let observed = Observed {
-        epoch: old.epoch,
+        term: old.term(),
         incarnation: old.incarnation,
         mark: version(50),
         purge_sequence: 50,
@@ -72,6 +74,39 @@ async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
         postgres.fence(PARTITION).await.unwrap().unwrap().mark,
         Version::ZERO
     );
+}
+
+#[tokio::test]
+async fn a_failover_begins_one_replay_and_before_it_nothing_counts_as_persisted() {
+    let url = PostgresServer::shared().await.fresh_database().await;
+    let (postgres, config) = table_at(&url).await;
+    let before = postgres.fence(PARTITION).await.unwrap().unwrap();
+    assert!(!before.failed_over);
+    assert!(!postgres.replay_after_failover(PARTITION).await.unwrap());
+
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let moved = format!("UPDATE {}.fence SET history = '7/00000001'", config.schema);
+    let moved = sqlx::query(sqlx::AssertSqlSafe(moved));
+    moved.execute(&mut connection).await.unwrap();
+    let observed = Observed {
+        term: before.term(),
+        incarnation: before.incarnation.clone(),
+        mark: version(50),
+        purge_sequence: 50,
+        highest_version: version(50),
+    };
+    assert!(postgres.fence(PARTITION).await.unwrap().unwrap().failed_over);
+    assert!(!postgres.record_mark(PARTITION, &observed).await.unwrap());
+
+    assert!(postgres.replay_after_failover(PARTITION).await.unwrap());
+    assert!(!postgres.replay_after_failover(PARTITION).await.unwrap());
+    let after = postgres.fence(PARTITION).await.unwrap().unwrap();
+    assert!(!after.failed_over && after.term() > before.term() && after.generation > before.generation);
+    assert_eq!(
+        (after.epoch, after.base, after.mark),
+        (before.epoch, before.base, before.mark)
+    );
+    assert!(!postgres.record_mark(PARTITION, &observed).await.unwrap());
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ pub(crate) fn text(entry: &Entry) -> &str {
 pub(crate) async fn mark(postgres: &Postgres, up_to: u64) {
     let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
     let observed = Observed {
-        epoch: fence.epoch,
+        term: fence.term(),
         incarnation: fence.incarnation,
         mark: version(up_to),
         purge_sequence: fence.base.sequence_at(version(up_to)),

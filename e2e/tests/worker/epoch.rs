@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     AckKind, Message,
     consumer::{Consumer, pull},
 };
-use birbnest_core::{StreamNames, consumer_name};
+use birbnest_core::{DrainTerm, StreamNames};
 use birbnest_e2e::wait::{eventually, seen};
 use birbnest_migrate::Tasks;
 use futures::StreamExt;
@@ -16,7 +16,8 @@ use crate::nest::{Nest, PARTITION};
 /// Takes everything that the epoch's consumer delivers, and settles nothing.
 async fn in_hand(nest: &Nest, epoch: i64, count: usize) -> Vec<Message> {
     let stream = nest.stream().await;
-    let consumer: Consumer<pull::Config> = stream.get_consumer(&consumer_name(epoch)).await.unwrap();
+    let name = DrainTerm { epoch, replay: 0 }.consumer();
+    let consumer: Consumer<pull::Config> = stream.get_consumer(&name).await.unwrap();
     let batch = consumer
         .fetch()
         .max_messages(count)
@@ -89,7 +90,9 @@ async fn what_an_earlier_epoch_left_is_persisted_however_long_the_drain_takes() 
         .await;
     assert_eq!(raised.unwrap().into_fence().epoch, 2);
     eventually("the new epoch has its consumer", || async {
-        seen(nest.consumer().await, |name| *name == consumer_name(2))
+        seen(nest.consumer().await, |name| {
+            *name == DrainTerm { epoch: 2, replay: 0 }.consumer()
+        })
     })
     .await;
 

@@ -72,7 +72,7 @@ async fn a_ghost_is_acknowledged_and_not_written() {
     let ghost = nest.put("ghost", "1").await;
     let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
     let observed = Observed {
-        epoch: fence.epoch,
+        term: fence.term(),
         incarnation: fence.incarnation,
         mark: ghost,
         purge_sequence: 0,

@@ -10,7 +10,8 @@ pub struct Secrets {
     pub redis_url: String,
     /// `BIRBNEST_NATS_URL`, such as `nats://user:password@host:4222`; several are separated by commas.
     pub nats_url: String,
-    /// `BIRBNEST_POSTGRES_URL`, such as `postgres://user:password@host:5432/database`.
+    /// `BIRBNEST_POSTGRES_URL`, such as `postgres://user:password@host:5432/database`; several hosts are separated by
+    /// commas.
     pub postgres_url: String,
 }
 

@@ -1,7 +1,7 @@
 //! How far the workers are with a partition, as a version.
 
 use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
-use birbnest_core::{Base, Timestamp, Version, VersionOverflow, consumer_name};
+use birbnest_core::{Base, Timestamp, Version, VersionOverflow};
 
 use super::{
     error::ReadError,
@@ -35,12 +35,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Asks the consumer of the fence's epoch. The stream is that of the fence, and `last_sequence` what it has given.
+    /// Asks the consumer of the fence's term. The stream is that of the fence, and `last_sequence` what it has given.
     ///
     /// # Errors
-    /// When JetStream cannot be asked, or there is no consumer yet.
+    /// When JetStream cannot be asked, or there is no consumer yet; and when PostgreSQL failed over and the replay has not
+    /// begun: what was acknowledged may be missing there.
     pub async fn of<I>(stream: &Stream<I>, fence: &Fence, last_sequence: u64) -> Result<Self, ReadError> {
-        let consumer = stream.consumer_info(consumer_name(fence.epoch)).await;
+        if fence.failed_over {
+            return Err(ReadError::Failed("postgresql failed over".to_owned()));
+        }
+        let consumer = stream.consumer_info(fence.term().consumer()).await;
         let consumer = consumer.map_err(|error| ReadError::Failed(error.to_string()))?;
         let floor = consumer.ack_floor.stream_sequence;
         let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);

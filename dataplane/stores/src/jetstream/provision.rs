@@ -13,7 +13,7 @@ use async_nats::jetstream::{
     response::Response,
     stream::{self, Config as StreamSettings},
 };
-use birbnest_core::{Partition, StreamNames, Timestamp, Version, config::StreamConfig, consumer_epoch};
+use birbnest_core::{DrainTerm, Partition, StreamNames, Timestamp, Version, config::StreamConfig};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -159,7 +159,7 @@ async fn consumed(
         ack_pending: consumer.num_ack_pending as u64,
         redelivered: consumer.num_redelivered as u64,
         ack_floor: floor,
-        epoch: consumer_epoch(&consumer.name).unwrap_or_default(),
+        epoch: DrainTerm::of_consumer(&consumer.name).map_or(0, |term| term.epoch),
         persisted_through: base.and_then(|base| settled_through(base, floor, oldest).ok()),
         delivered: consumer.delivered.consumer_sequence,
         oldest_age_seconds: oldest.map(|oldest| Timestamp::now().millis_since(oldest.since) / 1000),

@@ -202,6 +202,10 @@ impl Connector {
                     .await?;
                 continue;
             };
+            if fence.failed_over {
+                self.postgres.replay_after_failover(partition).await?;
+                continue;
+            }
             match judge(&fence, &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
                     self.fences.observe(&fence);

@@ -8,12 +8,17 @@ use sqlx::{
     postgres::{PgDatabaseError, PgSeverity},
 };
 
+use super::address::InvalidAddress;
+
 /// An error and whose it is: the server's absence, the administrator's, or a row's own.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
     /// The address cannot be read.
     #[error("the PostgreSQL address is not valid: {0}")]
-    Address(#[source] sqlx::Error),
+    Address(#[from] InvalidAddress),
+    /// None of the hosts of the address is a primary that answers. It passes.
+    #[error("no host of the PostgreSQL address accepts writes")]
+    NoWriter,
     /// The server cannot be reached, is starting or ending, has no resources left, or is a standby. It passes.
     #[error("PostgreSQL is not available: {0}")]
     Unavailable(#[source] sqlx::Error),
@@ -74,7 +79,7 @@ pub enum CorruptValue {
 impl PostgresError {
     /// Whether it passes by itself once the server is back.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::TimedOut(_))
+        matches!(self, Self::Unavailable(_) | Self::TimedOut(_) | Self::NoWriter)
     }
 
     /// Why a row is to blame, if one is: the same statement without it may succeed.
@@ -96,7 +101,7 @@ impl PostgresError {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Address(_) => "address",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) | Self::NoWriter => "unavailable",
             Self::TimedOut(_) => "timeout",
             Self::Refused(_) => "refused",
             Self::Rejected(_) => "rejected",
@@ -109,7 +114,7 @@ impl PostgresError {
 impl From<sqlx::Error> for PostgresError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Configuration(_) => Self::Address(error),
+            sqlx::Error::Configuration(_) => Self::Address(InvalidAddress::Part(error)),
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // Of the connection and not of the statement: no row is to blame for it.
                 Some(code) if ends_the_session(&**database) && is_of_a_row(code) => Self::Unavailable(error),

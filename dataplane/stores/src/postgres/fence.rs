@@ -1,10 +1,16 @@
 //! The fence row of a partition, and the few ways in which it changes.
 
-use birbnest_core::{Base, Incarnation, Partition, Version};
+mod row;
+
+use birbnest_core::{Base, DrainTerm, Incarnation, Partition, Version};
 use sqlx::{Acquire, PgConnection};
 use tokio::time::timeout;
 
+use row::{COLUMNS, FenceRow, select, store};
+
 use super::{Postgres, PostgresError, error::CorruptValue};
+
+pub(super) use row::version;
 
 /// Who takes the writes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -38,6 +44,21 @@ pub struct Fence {
     pub mark: Version,
     /// Copies in Redis of a lower generation count as absent.
     pub generation: u64,
+    /// Which delivery of the stream's messages the workers are at; 0 before the first failover.
+    pub replay: i64,
+    /// The row was last looked after in another history of PostgreSQL than that of the server that it was read from:
+    /// commits may be missing, and the stream has to be replayed.
+    pub failed_over: bool,
+}
+
+impl Fence {
+    /// Whose consumer the workers use.
+    pub fn term(&self) -> DrainTerm {
+        DrainTerm {
+            epoch: self.epoch,
+            replay: self.replay,
+        }
+    }
 }
 
 /// What a raise came to.
@@ -52,8 +73,8 @@ pub enum Raised {
 /// What the janitor saw of a stream, for the fence.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// The epoch in which it looked.
-    pub epoch: i64,
+    /// Whose consumer it looked at.
+    pub term: DrainTerm,
     /// The stream at which it looked.
     pub incarnation: Incarnation,
     /// Everything up to here is persisted.
@@ -72,9 +93,6 @@ impl Raised {
         }
     }
 }
-
-const COLUMNS: &str = "partition, stream, epoch, base, mode, incarnation, highest_version, purge_sequence, mark, \
-                       generation";
 
 impl Postgres {
     /// The fence of a partition, `None` before somebody made it.
@@ -120,8 +138,8 @@ impl Postgres {
         let work = async {
             sqlx::query(
                 "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, \
-                 purge_sequence, mark, generation) VALUES ($1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
-                 extract(epoch FROM now())::bigint) \
+                 purge_sequence, mark, generation, history) VALUES ($1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
+                 extract(epoch FROM now())::bigint, server_history()) \
                  ON CONFLICT (partition) DO NOTHING",
             )
             .bind(partition.0.cast_signed())
@@ -190,8 +208,9 @@ impl Postgres {
         raised.await
     }
 
-    /// Records what the janitor saw; `false` when the epoch or the stream is another one by now. Neither the mark nor
-    /// the highest version ever goes back.
+    /// Records what the janitor saw; `false` when the consumer or the stream is another one by now, or PostgreSQL failed
+    /// over: what was acknowledged before is then not persisted here. Neither the mark nor the highest version ever goes
+    /// back.
     ///
     /// # Errors
     /// When PostgreSQL does not answer, or there is no fence row.
@@ -201,7 +220,8 @@ impl Postgres {
         observed: &Observed,
     ) -> Result<bool, PostgresError> {
         let recorded = self.locked(partition, async |connection, now| {
-            if now.epoch != observed.epoch || now.incarnation != observed.incarnation {
+            let same = now.term() == observed.term && now.incarnation == observed.incarnation;
+            if !same || now.failed_over {
                 return Ok(false);
             }
             let mark = now.mark.max(observed.mark);
@@ -217,6 +237,27 @@ impl Postgres {
             Ok(true)
         });
         recorded.await
+    }
+
+    /// Has everything that the stream holds delivered again, and makes every copy in Redis count as absent, if PostgreSQL
+    /// failed over since the fence was last looked after; `false` when it did not, or somebody else was faster.
+    ///
+    /// Both numbers are taken from the clock: the ones before may be lost with the failover, and must not come again.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn replay_after_failover(&self, partition: Partition) -> Result<bool, PostgresError> {
+        let mut lease = self.lease().await?;
+        let asked = sqlx::query(
+            "UPDATE fence SET history = server_history(), updated_at = now(), \
+             replay = greatest(replay + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), \
+             generation = greatest(generation + 1, extract(epoch FROM clock_timestamp())::bigint) \
+             WHERE partition = $1 AND history <> server_history()",
+        )
+        .bind(partition.0.cast_signed())
+        .execute(&mut *lease);
+        let started = timeout(self.limit, asked).await;
+        Ok(lease.end(started)?.rows_affected() > 0)
     }
 
     /// Runs `change` in a transaction that holds the fence row for itself.
@@ -243,80 +284,4 @@ impl Postgres {
         let ended = timeout(self.limit, work).await;
         lease.end(ended)?
     }
-}
-
-/// Reads a fence row; `lock` is the clause that follows, a constant of this file.
-async fn select(
-    connection: &mut PgConnection,
-    partition: Partition,
-    lock: &'static str,
-) -> sqlx::Result<Option<FenceRow>> {
-    let statement = format!("SELECT {COLUMNS} FROM fence WHERE partition = $1 {lock}");
-    sqlx::query_as(sqlx::AssertSqlSafe(statement))
-        .bind(partition.0.cast_signed())
-        .fetch_optional(connection)
-        .await
-}
-
-async fn store(connection: &mut PgConnection, fence: &Fence) -> Result<(), PostgresError> {
-    sqlx::query(
-        "UPDATE fence SET epoch = $2, base = $3, incarnation = $4, highest_version = $5, purge_sequence = $6, \
-         mark = $7, generation = $8, updated_at = now() WHERE partition = $1",
-    )
-    .bind(fence.partition.0.cast_signed())
-    .bind(fence.epoch)
-    .bind(fence.base.get().cast_signed())
-    .bind(fence.incarnation.as_str())
-    .bind(fence.highest_version.as_i64())
-    .bind(fence.purge_sequence.cast_signed())
-    .bind(fence.mark.as_i64())
-    .bind(fence.generation.cast_signed())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-#[derive(sqlx::FromRow)]
-struct FenceRow {
-    partition: i16,
-    stream: String,
-    epoch: i64,
-    base: i64,
-    mode: String,
-    incarnation: String,
-    highest_version: i64,
-    purge_sequence: i64,
-    mark: i64,
-    generation: i64,
-}
-
-impl FenceRow {
-    fn parse(self) -> Result<Fence, PostgresError> {
-        Ok(Fence {
-            partition: Partition(self.partition.cast_unsigned()),
-            stream: self.stream,
-            epoch: self.epoch,
-            base: Base::new(counted("base", self.base)?).map_err(CorruptValue::from)?,
-            mode: match self.mode.as_str() {
-                "Queue" => Mode::Queue,
-                "Through" => Mode::Through,
-                _ => return Err(CorruptValue::Mode(self.mode).into()),
-            },
-            incarnation: Incarnation::stored(self.incarnation),
-            highest_version: version("highest_version", self.highest_version)?,
-            purge_sequence: counted("purge_sequence", self.purge_sequence)?,
-            mark: version("mark", self.mark)?,
-            generation: counted("generation", self.generation)?,
-        })
-    }
-}
-
-/// A stored number that is never negative.
-fn counted(column: &'static str, value: i64) -> Result<u64, CorruptValue> {
-    u64::try_from(value).map_err(|_| CorruptValue::Number { column, value })
-}
-
-/// A stored version.
-pub(super) fn version(column: &'static str, value: i64) -> Result<Version, CorruptValue> {
-    Ok(Version::new(counted(column, value)?)?)
 }

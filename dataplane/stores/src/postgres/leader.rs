@@ -22,7 +22,7 @@ impl Postgres {
     /// # Errors
     /// When PostgreSQL does not answer.
     pub async fn try_lead(&self, work: &str) -> Result<Option<Leader>, PostgresError> {
-        let options = self.pool.connect_options();
+        let options = self.pool.get().await?.connect_options();
         let elected = async {
             let mut connection = PgConnection::connect_with(&options).await?;
             let elected = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended($1, 0))")

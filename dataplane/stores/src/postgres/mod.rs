@@ -3,6 +3,7 @@
 //! Every statement has two limits: the server's `statement_timeout`, and a slightly longer one here for a server that
 //! has stopped answering at all.
 
+mod address;
 mod dead_letters;
 mod entries;
 mod error;
@@ -11,10 +12,10 @@ mod leader;
 mod prime;
 mod sweep;
 mod upsert;
+mod writer;
 
 use std::{
     ops::{Deref, DerefMut},
-    str::FromStr,
     time::Duration,
 };
 
@@ -22,10 +23,11 @@ use birbnest_core::config::PostgresConfig;
 use sqlx::{
     PgConnection, Postgres as Driver,
     pool::PoolConnection,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::{error::Elapsed, timeout};
 
+pub use address::InvalidAddress;
 pub use entries::Stored;
 pub use error::{PostgresError, Rejection};
 pub use fence::{Fence, Mode, Observed, Raised};
@@ -33,6 +35,9 @@ pub use leader::Leader;
 pub use prime::{PrimeOrders, PrimeRequest};
 pub use sweep::Swept;
 pub use upsert::Upserted;
+
+use address::Address;
+use writer::WriterPool;
 
 /// How long a piece of work waits for a connection: opening one takes milliseconds, and a pool that is still exhausted
 /// then is a server that is overloaded or away. Readers have another source to answer from.
@@ -44,17 +49,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Connections are replaced at this age, so that they follow a load balancer or a rotated password.
 const MAX_LIFETIME: Duration = Duration::from_mins(30);
 
-/// A pool of connections to one schema. Clones share it.
+/// A pool of connections to one schema, on the member that accepts writes. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Postgres {
-    pool: PgPool,
+    pool: WriterPool,
     limit: Duration,
     schema: String,
 }
 
 impl Postgres {
-    /// A pool that opens its connections when they are needed; nothing is sent yet. `application` is the name that
-    /// `pg_stat_activity` shows.
+    /// A pool that opens its connections when they are needed. `application` is the name that `pg_stat_activity` shows.
+    /// Of several hosts the one that accepts writes is looked for in the background, now and whenever it fails.
     ///
     /// # Errors
     /// When the address cannot be read.
@@ -62,16 +67,15 @@ impl Postgres {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn connect(url: &str, application: &str, config: &PostgresConfig) -> Result<Self, PostgresError> {
-        let options = connect_options(url, application, config)?;
-        let pool = PgPoolOptions::new()
+        let address = address(url, application, config)?;
+        let options = PgPoolOptions::new()
             .max_connections(config.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT.min(config.statement_timeout.get()))
             .idle_timeout(IDLE_TIMEOUT)
-            .max_lifetime(MAX_LIFETIME)
-            .connect_lazy_with(options);
+            .max_lifetime(MAX_LIFETIME);
         let limit = config.statement_timeout.get() + MARGIN;
         Ok(Self {
-            pool,
+            pool: WriterPool::open(address, options),
             limit,
             schema: config.schema.clone(),
         })
@@ -106,26 +110,45 @@ impl Postgres {
     }
 
     async fn lease(&self) -> Result<Lease, PostgresError> {
-        let connection = self.pool.acquire().await?;
+        let acquired = match self.pool.get().await {
+            Ok(pool) => pool.acquire().await.map_err(PostgresError::from),
+            Err(error) => Err(error),
+        };
         Ok(Lease {
-            connection,
+            connection: acquired.inspect_err(|error| self.pool.suspect_if(error))?,
+            pool: self.pool.clone(),
             limit: self.limit,
         })
     }
 }
 
-/// How a schema is reached: every name in a statement is looked up there and nowhere else.
+/// A connection of its own to the member that accepts writes, set up as those of the pool.
 ///
 /// # Errors
-/// When the address cannot be read.
-pub fn connect_options(
+/// When the address cannot be read, or PostgreSQL does not answer or refuses.
+pub async fn connect_alone(
     url: &str,
     application: &str,
     config: &PostgresConfig,
-) -> Result<PgConnectOptions, PostgresError> {
-    let options = PgConnectOptions::from_str(url).map_err(PostgresError::Address)?;
+) -> Result<PgConnection, PostgresError> {
+    writer::connect(&address(url, application, config)?).await
+}
+
+fn address(url: &str, application: &str, config: &PostgresConfig) -> Result<Address, PostgresError> {
+    let Address { members, choose } = url.parse()?;
+    let members = members.into_iter();
+    Ok(Address {
+        members: members
+            .map(|member| for_schema(member, application, config))
+            .collect(),
+        choose,
+    })
+}
+
+/// Every name in a statement is looked up in the schema and nowhere else.
+fn for_schema(options: PgConnectOptions, application: &str, config: &PostgresConfig) -> PgConnectOptions {
     let timeout_ms = config.statement_timeout.as_millis().to_string();
-    Ok(options.application_name(application).options([
+    options.application_name(application).options([
         ("search_path", config.schema.as_str()),
         ("statement_timeout", timeout_ms.as_str()),
         // A process that stops in the middle of a transaction must not hold the fence's lock.
@@ -134,12 +157,13 @@ pub fn connect_options(
         ("tcp_keepalives_idle", "15"),
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
-    ]))
+    ])
 }
 
 /// A connection of the pool for one piece of work.
 struct Lease {
     connection: PoolConnection<Driver>,
+    pool: WriterPool,
     limit: Duration,
 }
 
@@ -147,11 +171,13 @@ impl Lease {
     /// Gives the connection back. One that did not answer in time is closed instead: nobody knows what it would say
     /// to the next one.
     fn end<T>(mut self, answered: Result<sqlx::Result<T>, Elapsed>) -> Result<T, PostgresError> {
-        if let Ok(result) = answered {
-            return result.map_err(PostgresError::from);
-        }
-        self.connection.close_on_drop();
-        Err(PostgresError::TimedOut(self.limit))
+        let ended = if let Ok(result) = answered {
+            result.map_err(PostgresError::from)
+        } else {
+            self.connection.close_on_drop();
+            Err(PostgresError::TimedOut(self.limit))
+        };
+        ended.inspect_err(|error| self.pool.suspect_if(error))
     }
 }
 

@@ -9,8 +9,8 @@ impl Steps<'_> {
     pub(super) fn purge(&mut self, now: &State) {
         let janitor = now.janitor;
         match janitor.at {
-            Purge::Idle if now.floor > now.mark => self.observe(now),
-            Purge::Waiting if janitor.waits_for == 0 => {
+            Purge::Idle if now.floor > now.mark && !self.refuses(now) => self.observe(now),
+            Purge::Waiting if janitor.waits_for == 0 && self.is_replicated(now) => {
                 let mut next = *now;
                 next.janitor.at = Purge::Halfway;
                 half(&mut next, self.keeps(Rule::MarkBeforePurge));
@@ -35,6 +35,17 @@ impl Steps<'_> {
             remove(&mut next, now.mark);
             self.push("janitor: purges up to the mark again", 0, now.mark, next);
         }
+    }
+
+    /// PostgreSQL failed over, and what was acknowledged before may be missing there.
+    fn refuses(&self, now: &State) -> bool {
+        now.unreplayed && self.keeps(Rule::JanitorBoundToHistory)
+    }
+
+    /// Whether the standby has what the janitor saw a horizon ago. Where none takes over, it does not matter.
+    fn is_replicated(&self, now: &State) -> bool {
+        let seen = now.standby.row.max(now.standby.mark);
+        seen >= now.janitor.floor || now.left.failovers == 0 || !self.keeps(Rule::LagBelowHorizon)
     }
 
     fn observe(&mut self, now: &State) {

@@ -1,6 +1,7 @@
 //! One key, one stream, one epoch. A version is the sequence of its message.
 
 mod cache;
+mod failover;
 mod faults;
 mod janitor;
 mod reader;
@@ -74,6 +75,7 @@ impl Model for Setting {
             steps.sweep(state);
         }
         steps.faults(state);
+        steps.failover(state);
         steps.found
     }
 

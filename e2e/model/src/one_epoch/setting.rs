@@ -35,6 +35,16 @@ pub enum Rule {
     CompareWithBoth,
     /// A conditional write names the writes it builds on, so that a repetition recognises itself.
     OperationIds,
+    /// After a failover of PostgreSQL everything that the stream holds is delivered again.
+    FailoverReplays,
+    /// It is delivered by another consumer, which no late acknowledgement reaches.
+    ReplayRenewsConsumer,
+    /// A replay raises the cache generation above every one that there was.
+    ReplayRaisesGeneration,
+    /// What the janitor observed before a failover is not recorded after it.
+    JanitorBoundToHistory,
+    /// The standby lags behind by less than the horizon.
+    LagBelowHorizon,
 }
 
 /// What a client does.
@@ -67,6 +77,8 @@ pub struct Faults {
     pub redis_errors: u8,
     /// Redis restarts with an older snapshot.
     pub redis_restarts: u8,
+    /// PostgreSQL's standby takes over, and lacks what it has not seen.
+    pub failovers: u8,
 }
 
 /// One question to the model.

@@ -78,6 +78,22 @@ pub(super) struct Worker {
     pub(super) at: Drain,
     pub(super) message: u8,
     pub(super) mark: u8,
+    /// Its consumer is not the workers' any more: what it acknowledges settles nothing.
+    pub(super) late: bool,
+}
+
+impl Worker {
+    pub(super) fn is_busy(self) -> bool {
+        self.at != Drain::Idle
+    }
+}
+
+/// What PostgreSQL's standby has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Standby {
+    pub(super) row: u8,
+    pub(super) mark: u8,
+    pub(super) generation: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -145,6 +161,9 @@ pub struct State {
     pub(super) row: u8,
     pub(super) mark: u8,
     pub(super) swept: u8,
+    pub(super) standby: Standby,
+    /// The standby took over, and the replay has not begun.
+    pub(super) unreplayed: bool,
     pub(super) slot: Slot,
     pub(super) generation: u8,
     pub(super) snapshot: Slot,
@@ -175,6 +194,8 @@ impl State {
             row: 0,
             mark: 0,
             swept: 0,
+            standby: Standby::default(),
+            unreplayed: false,
             slot: Slot::Absent,
             generation: 0,
             snapshot: Slot::Absent,
@@ -216,7 +237,7 @@ impl State {
     /// What must hold of every state.
     pub(super) fn judge(&mut self) {
         let told = self.told;
-        let queued = self.message >= told && self.message > self.floor;
+        let queued = self.message >= told && (self.message > self.floor || self.unreplayed);
         if self.broken.is_some() {
             return;
         }
@@ -231,8 +252,9 @@ impl State {
 
     fn is_at_rest(&self) -> bool {
         self.clients.iter().all(|client| client.at == At::Idle)
-            && self.workers.iter().all(|worker| worker.at == Drain::Idle)
+            && !self.workers.iter().any(|worker| worker.is_busy())
             && self.message <= self.floor
+            && !self.unreplayed
     }
 
     fn is_stale(&self, told: u8) -> bool {

@@ -23,12 +23,14 @@ impl Steps<'_> {
             Drain::Invalidate => self.invalidate(now, i),
             Drain::Acknowledge => {
                 let mut next = *now;
-                next.floor = now.floor.max(worker.message);
+                if !worker.late {
+                    next.floor = now.floor.max(worker.message);
+                }
                 next.workers[i] = Worker::default();
                 self.push("worker: acknowledges", i, worker.message, next);
             }
         }
-        if worker.at != Drain::Idle {
+        if worker.is_busy() {
             let mut next = *now;
             next.workers[i] = Worker::default();
             self.push("worker: dies", i, worker.message, next);
@@ -47,14 +49,15 @@ impl Steps<'_> {
             next.workers[i] = Worker {
                 at,
                 message: now.message,
-                mark: 0,
+                ..Worker::default()
             };
             self.push("worker: fetches", i, now.message, next);
         }
     }
 
     fn upsert(&mut self, now: &State, i: usize) {
-        let Worker { message, mark, .. } = now.workers[i];
+        let worker = now.workers[i];
+        let Worker { message, mark, .. } = worker;
         let mark = if self.keeps(Rule::MarkReadWithUpsert) {
             now.mark
         } else {
@@ -70,7 +73,11 @@ impl Steps<'_> {
         if !ghost {
             next.row = now.row.max(message);
         }
-        next.workers[i] = Worker { at, message, mark: 0 };
+        next.workers[i] = Worker {
+            at,
+            mark: 0,
+            ..worker
+        };
         self.push("worker: commits", i, message, next);
     }
 

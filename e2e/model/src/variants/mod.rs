@@ -2,6 +2,7 @@
 
 mod conditional;
 mod epochs;
+mod failovers;
 mod reads;
 mod sweeps;
 
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Variant> {
         sweeps::variants(),
         conditional::variants(),
         epochs::variants(),
+        failovers::variants(),
     ]
     .concat()
 }

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
     Context,
     consumer::{Consumer, pull},
 };
-use birbnest_core::{Base, StreamNames, consumer_name};
+use birbnest_core::{Base, DrainTerm, StreamNames};
 use birbnest_e2e::{
     house::House,
     wait::{eventually_within, seen},
@@ -85,7 +85,8 @@ async fn drain(house: &House, jetstream: &Context, settings: &Settings) -> anyho
     let mut consumers = vec![];
     for partition in partitions(settings) {
         let stream = jetstream.get_stream(names.stream(partition)).await?;
-        let consumer = stream.get_consumer::<pull::Config>(&consumer_name(1)).await;
+        let first = DrainTerm { epoch: 1, replay: 0 };
+        let consumer = stream.get_consumer::<pull::Config>(&first.consumer()).await;
         consumers.push(consumer.map_err(anyhow::Error::from_boxed)?);
     }
     let began = Instant::now();

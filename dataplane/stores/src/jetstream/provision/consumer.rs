@@ -1,16 +1,18 @@
-//! The durable consumer that the workers of a partition share: one per epoch.
+//! The durable consumer that the workers of a partition share: one per epoch, and another one after each failover of
+//! PostgreSQL.
 //!
 //! An acknowledgement names the stream, the consumer and a sequence, and nothing else. In another epoch the same sequence
 //! may be another message, so the consumer is another one, too: what was delivered by the old one can settle nothing of
-//! the new one, however late its acknowledgement comes. Whoever knows the epoch from the fence makes the consumer; what
-//! the stream still holds is then delivered again, which versions make harmless.
+//! the new one, however late its acknowledgement comes. The same holds after a failover: what was acknowledged to the old
+//! consumer may be lost in PostgreSQL. Whoever knows the term from the fence makes the consumer; what the stream still
+//! holds is then delivered again, which versions make harmless.
 
 use async_nats::jetstream::{
     self, Context, ErrorCode,
     consumer::{self, Config},
     stream::DeleteStatus,
 };
-use birbnest_core::{consumer_epoch, consumer_name};
+use birbnest_core::DrainTerm;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -24,33 +26,33 @@ struct Names {
     consumers: Option<Vec<String>>,
 }
 
-/// Makes the consumer of the fence's epoch if it is missing, and removes those of earlier epochs. Returns its name.
+/// Makes the consumer of the fence's term if it is missing, and removes those of earlier terms. Returns its name.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses. An earlier consumer that stays behind is no error: it settles nothing.
 pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Result<String, ProvisionError> {
-    let epoch = fence.epoch;
-    let name = consumer_name(epoch);
+    let term = fence.term();
+    let name = term.consumer();
     match info(js, stream, &name).await? {
         Ok(_) => {}
         Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-            put(js, stream, "create", &wanted::drain(epoch, fence.base)).await?;
+            put(js, stream, "create", &wanted::drain(term, fence.base)).await?;
         }
         Err(source) => return Err(refused(stream, source)),
     }
     for (earlier, other) in of_workers(js, stream).await? {
-        if earlier < epoch {
+        if earlier < term {
             let subject = format!("CONSUMER.DELETE.{stream}.{other}");
             let deleted = call::<_, DeleteStatus>(js, stream, &subject, &json!({})).await?;
             if let Err(error) = deleted {
-                tracing::debug!(stream, consumer = other, %error, "the consumer of an earlier epoch stays");
+                tracing::debug!(stream, consumer = other, %error, "the consumer of an earlier term stays");
             }
         }
     }
     Ok(name)
 }
 
-/// The consumer of the latest epoch; `None` before anybody has passed the fence.
+/// The consumer of the latest term; `None` before anybody has passed the fence.
 pub(super) async fn current(
     js: &Context,
     stream: &str,
@@ -66,7 +68,7 @@ pub(super) async fn current(
     })
 }
 
-/// Sets back what was changed. A consumer that is missing is made by those who know its epoch.
+/// Sets back what was changed. A consumer that is missing is made by those who know its term.
 pub(super) async fn repair(js: &Context, stream: &str) -> Result<Change, ProvisionError> {
     let Some(info) = found(current(js, stream).await?, stream)? else {
         return Ok(Change::None);
@@ -82,14 +84,14 @@ pub(super) async fn repair(js: &Context, stream: &str) -> Result<Change, Provisi
     Ok(Change::Repaired)
 }
 
-/// Epochs and names of the workers' consumers.
-async fn of_workers(js: &Context, stream: &str) -> Result<Vec<(i64, String)>, ProvisionError> {
+/// Terms and names of the workers' consumers.
+async fn of_workers(js: &Context, stream: &str) -> Result<Vec<(DrainTerm, String)>, ProvisionError> {
     let subject = format!("CONSUMER.NAMES.{stream}");
     let answer = call::<_, Names>(js, stream, &subject, &json!({})).await?;
     let names = found(answer, stream)?.consumers.unwrap_or_default();
     let known = names.into_iter();
     Ok(known
-        .filter_map(|name| Some((consumer_epoch(&name)?, name)))
+        .filter_map(|name| Some((DrainTerm::of_consumer(&name)?, name)))
         .collect())
 }
 

@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
     stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
-use birbnest_core::{Base, Partition, StreamNames, config::StreamConfig, consumer_name};
+use birbnest_core::{Base, DrainTerm, Partition, StreamNames, config::StreamConfig};
 
 /// Metadata key that says whose stream it is; its value is the prefix.
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
@@ -195,11 +195,11 @@ fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str
     Some(Obstacle::Fixed(reason.to_owned()))
 }
 
-/// The consumer that workers share in the epoch with this base.
-pub(super) fn drain(epoch: i64, base: Base) -> consumer::Config {
+/// The consumer that workers share in a term, of an epoch with this base.
+pub(super) fn drain(term: DrainTerm, base: Base) -> consumer::Config {
     let mut wanted = consumer::Config {
-        durable_name: Some(consumer_name(epoch)),
-        name: Some(consumer_name(epoch)),
+        durable_name: Some(term.consumer()),
+        name: Some(term.consumer()),
         ..Default::default()
     };
     wanted
@@ -357,7 +357,10 @@ mod tests {
     #[test]
     fn a_consumer_tells_the_base_of_its_epoch() {
         let base = Base::new(1 << 32).unwrap();
-        assert_eq!(base_of(&drain(2, base)), Some(base));
+        assert_eq!(
+            base_of(&drain(DrainTerm { epoch: 2, replay: 7 }, base)),
+            Some(base)
+        );
         assert_eq!(base_of(&consumer::Config::default()), None);
     }
 
@@ -370,7 +373,7 @@ mod tests {
             matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
             "{refused:?}"
         );
-        let mut found = drain(1, Base::ZERO);
+        let mut found = drain(DrainTerm { epoch: 1, replay: 0 }, Base::ZERO);
         found.deliver_policy = DeliverPolicy::New;
         let refused = repaired_drain(&found).unwrap_err();
         assert!(

@@ -1,0 +1,90 @@
+//! The fence as it is stored.
+
+use birbnest_core::{Base, Incarnation, Partition, Version};
+use sqlx::PgConnection;
+
+use super::{Fence, Mode};
+use crate::postgres::{PostgresError, error::CorruptValue};
+
+pub(super) const COLUMNS: &str = "partition, stream, epoch, base, mode, incarnation, highest_version, purge_sequence, mark, \
+                                  generation, replay, history <> (SELECT server_history()) AS failed_over";
+
+/// Reads a fence row; `lock` is the clause that follows, a constant of this file.
+pub(super) async fn select(
+    connection: &mut PgConnection,
+    partition: Partition,
+    lock: &'static str,
+) -> sqlx::Result<Option<FenceRow>> {
+    let statement = format!("SELECT {COLUMNS} FROM fence WHERE partition = $1 {lock}");
+    sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        .bind(partition.0.cast_signed())
+        .fetch_optional(connection)
+        .await
+}
+
+pub(super) async fn store(connection: &mut PgConnection, fence: &Fence) -> Result<(), PostgresError> {
+    sqlx::query(
+        "UPDATE fence SET epoch = $2, base = $3, incarnation = $4, highest_version = $5, purge_sequence = $6, \
+         mark = $7, generation = $8, updated_at = now() WHERE partition = $1",
+    )
+    .bind(fence.partition.0.cast_signed())
+    .bind(fence.epoch)
+    .bind(fence.base.get().cast_signed())
+    .bind(fence.incarnation.as_str())
+    .bind(fence.highest_version.as_i64())
+    .bind(fence.purge_sequence.cast_signed())
+    .bind(fence.mark.as_i64())
+    .bind(fence.generation.cast_signed())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct FenceRow {
+    partition: i16,
+    stream: String,
+    epoch: i64,
+    base: i64,
+    mode: String,
+    incarnation: String,
+    highest_version: i64,
+    purge_sequence: i64,
+    mark: i64,
+    generation: i64,
+    replay: i64,
+    failed_over: bool,
+}
+
+impl FenceRow {
+    pub(super) fn parse(self) -> Result<Fence, PostgresError> {
+        Ok(Fence {
+            partition: Partition(self.partition.cast_unsigned()),
+            stream: self.stream,
+            epoch: self.epoch,
+            base: Base::new(counted("base", self.base)?).map_err(CorruptValue::from)?,
+            mode: match self.mode.as_str() {
+                "Queue" => Mode::Queue,
+                "Through" => Mode::Through,
+                _ => return Err(CorruptValue::Mode(self.mode).into()),
+            },
+            incarnation: Incarnation::stored(self.incarnation),
+            highest_version: version("highest_version", self.highest_version)?,
+            purge_sequence: counted("purge_sequence", self.purge_sequence)?,
+            mark: version("mark", self.mark)?,
+            generation: counted("generation", self.generation)?,
+            replay: self.replay,
+            failed_over: self.failed_over,
+        })
+    }
+}
+
+/// A stored number that is never negative.
+fn counted(column: &'static str, value: i64) -> Result<u64, CorruptValue> {
+    u64::try_from(value).map_err(|_| CorruptValue::Number { column, value })
+}
+
+/// A stored version.
+pub(in crate::postgres) fn version(column: &'static str, value: i64) -> Result<Version, CorruptValue> {
+    Ok(Version::new(counted(column, value)?)?)
+}

@@ -1,0 +1,132 @@
+//! PostgreSQL has a standby, which takes over when the primary is gone: with everything that was committed, or without
+//! the last of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::time::Duration;
+
+use birbnest_core::config::Period;
+use birbnest_e2e::{
+    house::{House, Plan},
+    load::Load,
+    table::Table,
+    wait::{eventually, eventually_within, seen},
+};
+use reqwest::Method;
+use serde_json::json;
+
+/// How long BirbNest may take to find the member that accepts writes.
+const SECONDS: Duration = Duration::from_secs(5);
+
+fn plan(horizon: u64) -> Plan {
+    let plan = House::plan().standby();
+    plan.config(|config| config.stream.horizon = Period::from_secs(horizon))
+}
+
+/// The primary dies and its standby takes over.
+async fn fail_over(house: &mut House) {
+    house.postgres.kill9();
+    house.standby().promote().await;
+    house.table = Table::new(&house.standby().url(), &house.config.postgres.schema);
+}
+
+/// Waits until the standby has this version of a key.
+async fn until_replicated(house: &House, key: &str, version: u64) {
+    let standby = Table::new(&house.standby().url(), &house.config.postgres.schema);
+    standby
+        .until_row(key, |row| row.version.cast_unsigned() == version)
+        .await;
+}
+
+/// Waits until the worker has acknowledged so many messages.
+async fn until_acknowledged(house: &House, messages: f64) {
+    eventually("everything is acknowledged", || async {
+        let metric = "birbnest_worker_messages_acknowledged_total";
+        seen(house.worker().metric(metric).await, |acknowledged| {
+            *acknowledged >= messages
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_takes_over_under_load_and_nothing_that_was_acknowledged_is_lost() {
+    let mut house = plan(10).apis(2).workers(2).open().await;
+    house.put("old", json!(1)).await.expect(201);
+    house.until_purged().await;
+    let load = Load::start(&house.clients(), 4, 100, Duration::from_millis(1));
+    load.until_more(500).await;
+
+    house.postgres.kill9();
+    load.until_more(200).await;
+    fail_over(&mut house).await;
+    house.redis.flush().await;
+    eventually_within(SECONDS, "what only PostgreSQL holds is read again", || async {
+        seen(house.get("old").await, |answer| answer.status == 200)
+    })
+    .await;
+    load.until_more(500).await;
+    let ledger = load.stop().await;
+
+    let refused: Vec<_> = ledger
+        .failures
+        .iter()
+        .filter(|failure| !failure.starts_with("GET"))
+        .collect();
+    assert_eq!(refused, Vec::<&String>::new(), "writes go on all the time");
+    house.until_kept(&ledger).await;
+    house.until_purged().await;
+}
+
+#[tokio::test]
+async fn commits_that_the_standby_never_saw_come_back_from_the_stream() {
+    let mut house = plan(60).open().await;
+    for key in ["robin", "wren"] {
+        let before = house.put(key, json!(1)).await.expect(201).version();
+        until_replicated(&house, key, before).await;
+    }
+    house.standby().fall_behind().await;
+    let overwritten = house.put("robin", json!(2)).await.expect(201).version();
+    let made = house.put("finch", json!(3)).await.expect(201).version();
+    house.delete("wren").await.expect(204);
+    house
+        .until_row("finch", |row| row.version.cast_unsigned() == made)
+        .await;
+    house.until_row("wren", |row| row.tombstone).await;
+    until_acknowledged(&house, 5.0).await;
+
+    fail_over(&mut house).await;
+    assert_eq!(
+        house.table.row("finch").await.unwrap(),
+        None,
+        "the commit is lost"
+    );
+    house.redis.flush().await;
+    let min_version = overwritten.to_string();
+    let as_of = |key: &'static str| {
+        let request = house.api().client.about(Method::GET, key);
+        request.header("birb-min-version", &min_version).send()
+    };
+    eventually("robin is in PostgreSQL again", || async {
+        // At no moment does a read go back.
+        let read = as_of("robin").await;
+        assert!(read.status == 503 || read.version() == overwritten, "{read:?}");
+        let row = house
+            .table
+            .row("robin")
+            .await
+            .map_err(|error| error.to_string())?;
+        seen(row, |row| {
+            row.as_ref()
+                .is_some_and(|row| row.version.cast_unsigned() == overwritten)
+        })
+    })
+    .await;
+    house
+        .until_row("finch", |row| row.version.cast_unsigned() == made)
+        .await;
+    house.until_row("wren", |row| row.tombstone).await;
+    assert_eq!(house.get("robin").await.expect(200).value(), json!(2));
+    house.get("wren").await.expect(404);
+    assert!(house.put("robin", json!(4)).await.expect(201).version() > made);
+}
