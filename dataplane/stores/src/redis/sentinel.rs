@@ -196,7 +196,7 @@ mod tests {
             .iter()
             .map(|member| place(&member.client))
             .collect();
-        assert_eq!(places, ["a:1", "b:26379", "[::1]:3"]);
+        assert_eq!(places, ["a:1", "b:26379", "::1:3"]);
         assert_eq!(sentinels.master, "prices");
         let master = sentinels.client_of("10.0.0.7", 6379).unwrap();
         assert_eq!(place(&master), "10.0.0.7:6379");
