@@ -10,7 +10,7 @@ use birbnest_e2e::{
     client::{Answer, ApiClient},
     house::{House, Member},
     slow::{SlowClients, Slowness},
-    wait::{eventually, eventually_within, seen},
+    wait::{PATIENCE, eventually, eventually_within, seen},
 };
 use futures::{StreamExt, future::join_all, stream};
 use reqwest::{Method, StatusCode};
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::Instant,
+    time::{Instant, timeout},
 };
 
 /// Bytes of a value that is nearly as large as it may be.
@@ -215,8 +215,8 @@ async fn told(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    // A connection that is reset has said what it had to say.
-    let _ended = stream.read_to_end(&mut answer).await;
+    // A connection that is reset has said what it had to say; one that stays open never ends.
+    let _ended = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }
 

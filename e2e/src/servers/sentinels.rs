@@ -66,10 +66,10 @@ impl Sentinels {
         format!("redis-sentinel://{}/0?master={MASTER}", places.join(","))
     }
 
-    /// Keeps the sentinels, and nobody else, from a server.
+    /// Lets a server answer the sentinels, and nobody else, with refusals: to them it is away.
     pub async fn lose_sight_of(&self, server: &RedisServer) {
-        server.run::<()>(&["ACL", "SETUSER", "watcher", "off"]).await;
-        server.run::<u32>(&["CLIENT", "KILL", "USER", "watcher"]).await;
+        let refuse = ["ACL", "SETUSER", "watcher", "-@all", "+auth"];
+        server.run::<()>(&refuse).await;
     }
 
     /// Waits until the replica is the master, for the sentinels and for itself.

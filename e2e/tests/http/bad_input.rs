@@ -1,18 +1,11 @@
 //! Whatever is sent, the answer is a 4xx that says why, and nothing is stored.
 
-use std::time::Duration;
-
-use birbnest_core::config::Period;
 use birbnest_e2e::{
     client::{Answer, ApiClient, Request},
     house::House,
 };
 use reqwest::Method;
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 type Case = (&'static str, Request, u16);
 
@@ -143,20 +136,4 @@ async fn a_refused_method_is_told_which_ones_there_are() {
             answer.header("allow")
         );
     }
-}
-
-#[tokio::test]
-async fn a_body_that_never_ends_is_answered_in_time() {
-    let house = House::plan()
-        .config(|c| c.api.request_timeout = Period::from_millis(500))
-        .open()
-        .await;
-    let mut stalled = TcpStream::connect(house.api().address()).await.unwrap();
-    let head = "PUT /v1/cache/k HTTP/1.1\r\nhost: nest\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
-    stalled.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 4_096];
-    let read = tokio::time::timeout(Duration::from_secs(10), stalled.read(&mut answer)).await;
-    let answer = String::from_utf8_lossy(&answer[..read.unwrap().unwrap()]);
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.contains("\"TIMEOUT\""), "{answer}");
 }
