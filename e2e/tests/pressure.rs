@@ -38,17 +38,23 @@ fn assert_small(member: &Member) {
     assert!(peak < MOST_MB, "{} took {peak:.0} MB", member.process().name());
 }
 
-/// Writes and reads a small entry over and over; everything is answered, and nearly everything promptly.
+/// Writes and reads a small entry over and over. Nineteen of twenty are served, and promptly; the others are told to come
+/// again.
 async fn assert_served(client: &ApiClient, rounds: u32) {
-    let mut times = Vec::new();
+    let (mut times, mut shed) = (Vec::new(), 0);
     for round in 0..rounds {
         let asked = Instant::now();
         // 202 while Redis is busy with large entries.
         let written = client.put("wren", json!(round)).await;
+        if is_shed(&written) {
+            shed += 1;
+            continue;
+        }
         assert!(written.status.is_success(), "{written:?}");
         client.get("wren").await.expect(200);
         times.push(asked.elapsed());
     }
+    assert!(shed * 20 <= rounds, "{shed} of {rounds} were refused");
     times.sort_unstable();
     let (typical, slowest) = (times[times.len() * 19 / 20], times[times.len() - 1]);
     eprintln!("a write and a read took {typical:?}, and {slowest:?} at most");
