@@ -13,11 +13,13 @@ use async_nats::{
         Context,
         context::{GetStreamError, PublishErrorKind},
         message::PublishMessage,
-        stream::{Info, LastRawMessageErrorKind},
+        stream::Info,
     },
 };
 use birbnest_core::{Incarnation, StreamNames, config::StreamConfig};
 use uuid::Uuid;
+
+use super::turn::last_from_leader;
 
 /// How often others may put a token into the witness and lose it again meanwhile.
 const MAX_TURNS: usize = 4;
@@ -70,7 +72,7 @@ impl Lives {
     pub async fn incarnation(&self, info: &Info) -> Result<Incarnation, LifeError> {
         let life = if self.has_witness {
             self.token().await?
-        } else if info.cluster.is_none() {
+        } else if !is_clustered(info) {
             self.client.server_info().server_id
         } else {
             // It lies on one member of a cluster, and another one may be answering.
@@ -90,10 +92,9 @@ impl Lives {
             Err(source) => return Err(LifeError::Stream { stream: name, source }),
         };
         for _ in 0..MAX_TURNS {
-            match witness.get_last_raw_message_by_subject(&subject).await {
-                Ok(message) => return Ok(String::from_utf8_lossy(&message.payload).into_owned()),
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-                Err(error) => return Err(failed(error.to_string())),
+            let last = last_from_leader(&witness, &subject).await;
+            if let Some(message) = last.map_err(|error| failed(error.to_string()))? {
+                return Ok(String::from_utf8_lossy(&message.payload).into_owned());
             }
             self.renew(&subject).await.map_err(failed)?;
         }
@@ -116,4 +117,11 @@ impl Lives {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the stream lies on a member of a cluster. A server of its own names a leader, too: itself, of a cluster
+/// without a name.
+fn is_clustered(info: &Info) -> bool {
+    let cluster = info.cluster.as_ref().and_then(|cluster| cluster.name.as_deref());
+    cluster.is_some_and(|name| !name.is_empty())
 }

@@ -192,7 +192,11 @@ pub async fn last_entry(context: &Context, stream: &str, subject: &str) -> Resul
     Ok(message.as_ref().map(entry_of_stored).transpose()?)
 }
 
-async fn last_from_leader<I>(stream: &Stream<I>, subject: &str) -> Result<Option<StreamMessage>, ReadError> {
+/// The last message of a subject, which a follower may not have yet.
+pub(super) async fn last_from_leader<I>(
+    stream: &Stream<I>,
+    subject: &str,
+) -> Result<Option<StreamMessage>, ReadError> {
     match stream.get_last_raw_message_by_subject(subject).await {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
