@@ -66,13 +66,18 @@ impl RedisServer {
     /// # Panics
     /// When it refuses or does not answer.
     pub async fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
-        let answer = async {
-            let mut connection = self.connect().await?;
-            let (name, arguments) = command.split_first().unwrap_or((&"PING", &[]));
-            redis::cmd(name).arg(arguments).query_async(&mut connection).await
-        };
-        let answer: redis::RedisResult<T> = answer.await;
+        let answer = self.ask(command).await;
         answer.unwrap_or_else(|error| panic!("Redis: {command:?}: {error}"))
+    }
+
+    /// The same for a server that may be away.
+    ///
+    /// # Errors
+    /// When it refuses or does not answer.
+    pub async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let mut connection = self.connect().await?;
+        let (name, arguments) = command.split_first().unwrap_or((&"PING", &[]));
+        redis::cmd(name).arg(arguments).query_async(&mut connection).await
     }
 
     /// A link to it that can be cut.
@@ -88,9 +93,7 @@ impl RedisServer {
         self.process.start();
         eventually("Redis answers a PING", || async {
             self.process.assert_running();
-            redis::cmd("PING")
-                .query_async::<String>(&mut self.connect().await?)
-                .await
+            self.ask::<String>(&["PING"]).await
         })
         .await;
     }

@@ -75,8 +75,11 @@ impl Sentinels {
     /// Waits until the replica is the master, for the sentinels and for itself.
     pub async fn until_failed_over(&self) {
         eventually("the replica is the master", || async {
-            let info: String = self.replica.run(&["INFO", "replication"]).await;
-            seen(info, |info| info.contains("role:master"))
+            // A promotion ends the connections of clients, this one's, too.
+            let info = self.replica.ask::<String>(&["INFO", "replication"]).await;
+            seen(info.map_err(|error| error.to_string())?, |info| {
+                info.contains("role:master")
+            })
         })
         .await;
     }
