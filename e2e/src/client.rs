@@ -99,9 +99,7 @@ impl ApiClient {
     pub async fn until_hit(&self, key: &str) -> Answer {
         eventually(&format!("{key} is read from Redis"), || async {
             let read = self.get(key).await;
-            seen(read, |read| {
-                read.status == 200 && read.header("cache-status").contains("hit")
-            })
+            seen(read, |read| read.status == 200 && read.is_hit())
         })
         .await
     }
@@ -186,6 +184,11 @@ impl Answer {
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         self
+    }
+
+    /// Whether Redis had it.
+    pub fn is_hit(&self) -> bool {
+        self.header("cache-status").contains("hit")
     }
 
     /// The entry's value.

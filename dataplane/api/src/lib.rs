@@ -3,8 +3,8 @@
 //! A request passes each room once: it comes in at [`front`], [`limits`] lets it in, [`routes`] finds its handler, an
 //! extractor of [`request`] parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of
 //! it. A write that depends on what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
-//! [`dead_letters`], [`replay`], [`prime`] and [`watermarks`] are for administrators. Each core has a connection to Redis of its own; the one to NATS
-//! is shared.
+//! [`dead_letters`], [`replay`], [`prime`] and [`watermarks`] are for administrators. Each core has a connection to Redis of
+//! its own; the one to NATS is shared.
 
 mod app;
 mod arithmetic;

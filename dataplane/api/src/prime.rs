@@ -11,7 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use birbnest_core::{
-    InstanceName,
+    InstanceName, MAX_KEY_CHARS,
     config::{MOST_PRIMED, PrimeConfig, PrimeOrder},
 };
 use birbnest_stores::postgres::{Postgres, PostgresError, PrimeOrders, PrimeRequest};
@@ -20,8 +20,6 @@ use serde::{Deserialize, Serialize};
 use crate::{app::App, problem::Problem};
 
 const PATH: &str = "/v1/admin/prime";
-/// Longest prefix: that of a key.
-const MOST_PREFIX_CHARS: usize = 255;
 
 /// The routes.
 pub(crate) fn router() -> Router<App> {
@@ -102,9 +100,9 @@ impl Body {
         )?;
         let prefix = self.prefix.unwrap_or_default();
         let chars = prefix.chars().count();
-        if chars > MOST_PREFIX_CHARS {
+        if chars > MAX_KEY_CHARS {
             return Err(Problem::invalid(format!(
-                "prefix has {chars} characters, at most {MOST_PREFIX_CHARS} are allowed"
+                "prefix has {chars} characters, at most {MAX_KEY_CHARS} are allowed"
             )));
         }
         if let Some(control) = prefix.chars().find(|c| c.is_control()) {

@@ -147,10 +147,9 @@ impl ReadPath {
         if let Some(read) = self.judged(cached) {
             return Ok((id, read));
         }
-        let (hash, asked) = (id.hash(), id.clone());
         let miss = Miss {
-            id: asked,
-            hash,
+            hash: id.hash(),
+            id: id.clone(),
             partition,
         };
         Ok((id, self.ask(miss).await?))

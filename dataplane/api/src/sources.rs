@@ -8,7 +8,6 @@ use birbnest_stores::{
     jetstream::{AppendError, Expected, Log, ReadError, Turn},
     postgres::{Postgres, PostgresError, Stored},
 };
-
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,

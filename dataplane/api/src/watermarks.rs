@@ -5,7 +5,7 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
     routing::get,
 };
-use birbnest_core::{EntryId, EntryKey, InstanceName, Partition, Timestamp};
+use birbnest_core::{EntryId, EntryKey, InstanceName, Partition};
 use birbnest_stores::{
     fence::{Fence, FenceWatch},
     jetstream::{Log, Progress},
@@ -58,14 +58,13 @@ struct Watermark {
 
 impl Watermark {
     fn of(fence: &Fence, progress: &Progress) -> Self {
-        let age = |since| Timestamp::now().millis_since(since) / 1000;
         Self {
             partition: fence.partition.0,
             epoch: fence.epoch,
             persisted_through: progress.persisted_through.get(),
             highest_version: progress.highest_version.get(),
             waiting: progress.waiting,
-            oldest_age_seconds: progress.oldest.map(|oldest| age(oldest.since)),
+            oldest_age_seconds: progress.oldest.map(|oldest| oldest.age().as_secs()),
         }
     }
 }

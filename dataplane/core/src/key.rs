@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 /// Longest key, in characters.
-const MAX_KEY_CHARS: usize = 255;
+pub const MAX_KEY_CHARS: usize = 255;
 /// Longest name of an instance: that of a DNS label (RFC 1123).
 const MAX_INSTANCE_LEN: usize = 63;
 

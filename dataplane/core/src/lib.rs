@@ -14,7 +14,9 @@ mod version;
 
 pub use budget::{Budget, Share, counted};
 pub use durability::{Durability, WriteMode};
-pub use key::{EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, Partition};
+pub use key::{
+    EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, MAX_KEY_CHARS, Partition,
+};
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
 pub use newest::newest;
 pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};

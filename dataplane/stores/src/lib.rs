@@ -10,3 +10,8 @@ pub mod redis;
 
 pub use backends::{BackendError, Backends};
 pub use connectivity::Connectivity;
+
+/// For what counts milliseconds in 64 bits; longer than these is as good as for ever.
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

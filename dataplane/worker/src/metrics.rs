@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use birbnest_core::{Partition, Timestamp};
+use birbnest_core::Partition;
 use birbnest_stores::jetstream::Progress;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -182,11 +182,9 @@ impl Metrics {
         };
         let through = self.0.persisted_through.get_or_create_owned(&labels);
         through.set(progress.persisted_through.as_i64());
-        let lag_ms = progress
-            .oldest
-            .map_or(0, |oldest| Timestamp::now().millis_since(oldest.since));
+        let age = progress.oldest.map_or(Duration::ZERO, |oldest| oldest.age());
         let lag = self.0.persistence_lag.get_or_create_owned(&labels);
-        lag.set(Duration::from_millis(lag_ms).as_secs_f64());
+        lag.set(age.as_secs_f64());
     }
 
     /// Messages were purged from a stream.

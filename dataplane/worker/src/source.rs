@@ -134,8 +134,8 @@ impl Source {
         self.client.server_info().max_payload
     }
 
-    /// Pulls up to `limit` messages. With a `part` of the room there is a backlog. Without, waits a moment for the first one, and then `wait` for the
-    /// batch to become full. An empty answer means that there was nothing.
+    /// Pulls up to `limit` messages. With a `part` of the room there is a backlog. Without, waits a moment for the first
+    /// one, and then `wait` for the batch to become full. An empty answer means that there was nothing.
     pub(crate) async fn pull(
         &self,
         limit: usize,

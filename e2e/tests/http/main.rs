@@ -10,6 +10,7 @@ mod watermarks;
 
 use birbnest_core::config::Period;
 use birbnest_e2e::{
+    client::Answer,
     house::House,
     wait::{eventually, seen},
 };
@@ -37,9 +38,7 @@ async fn an_entry_is_created_overwritten_read_and_deleted() {
     eventually("the entry is read from the cache", || async {
         let read = house.get("nest").await.expect(200);
         assert_eq!(read.json(), created.json());
-        seen(read.header("cache-status").to_owned(), |status| {
-            status.contains("hit")
-        })
+        seen(read, Answer::is_hit)
     })
     .await;
     let overwritten = house.put("nest", json!({"eggs": 2})).await.expect(201);

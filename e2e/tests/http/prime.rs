@@ -27,15 +27,11 @@ async fn primed(client: &ApiClient, orders: &Value) -> Value {
     .await
 }
 
-fn is_hit(answer: &Answer) -> bool {
-    answer.header("cache-status").contains("hit")
-}
-
 /// Which of the keys Redis has.
 async fn hits(house: &House, keys: &[String]) -> Vec<String> {
     let mut hits = vec![];
     for key in keys {
-        if is_hit(&house.get(key).await.expect(200)) {
+        if house.get(key).await.expect(200).is_hit() {
             hits.push(key.clone());
         }
     }
@@ -116,7 +112,7 @@ async fn a_queued_write_is_primed_and_not_the_row_that_it_overwrites() {
     house.redis.flush().await;
     primed(&house.api().client, &json!({"prefix": "robin"})).await;
     let read = house.get("robin").await.expect(200);
-    assert!(is_hit(&read), "{:?}", read.headers);
+    assert!(read.is_hit(), "{:?}", read.headers);
     assert_eq!(read.version(), queued.version());
     blocker.close().await.unwrap();
 }

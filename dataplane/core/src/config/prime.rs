@@ -3,6 +3,8 @@
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
+use crate::MAX_KEY_CHARS;
+
 /// Which entries are loaded into Redis before anybody asks for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Validate)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -12,7 +14,7 @@ pub struct PrimeConfig {
     #[garde(skip)]
     pub on_start: bool,
     /// Only keys of the instance `global` that start with this; empty: all of them. At most 255 characters.
-    #[garde(length(chars, max = 255))]
+    #[garde(length(chars, max = MAX_KEY_CHARS))]
     pub prefix: String,
     /// Most keys. 1 to 100,000.
     #[garde(range(min = 1, max = MOST_PRIMED))]

@@ -1,6 +1,11 @@
 //! How far the workers are with a partition, as a version.
 
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    consumer::Info,
+    stream::{RawMessageErrorKind, Stream},
+};
 use birbnest_core::{Base, Timestamp, Version, VersionOverflow};
 
 use super::{
@@ -16,6 +21,13 @@ pub struct Queued {
     pub version: Version,
     /// When the stream took it, by the server's clock.
     pub since: Timestamp,
+}
+
+impl Queued {
+    /// How long it has waited, by this machine's clock.
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(Timestamp::now().millis_since(self.since))
+    }
 }
 
 /// How far the workers are with a partition, as its fence, its stream and its consumer say.
@@ -47,8 +59,7 @@ impl Progress {
         let consumer = stream.consumer_info(fence.term().consumer()).await;
         let consumer = consumer.map_err(|error| ReadError::Failed(error.to_string()))?;
         let floor = consumer.ack_floor.stream_sequence;
-        let unacknowledged = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
-        let waiting = consumer.num_pending.saturating_add(unacknowledged);
+        let waiting = unacknowledged(&consumer);
         let oldest = if waiting > 0 {
             first_above(stream, floor).await?
         } else {
@@ -66,6 +77,12 @@ impl Progress {
             highest_version: given.max(fence.highest_version).max(persisted_through),
         })
     }
+}
+
+/// Messages that a consumer has not delivered, or whose acknowledgement has not come.
+pub(super) fn unacknowledged(consumer: &Info) -> u64 {
+    let delivered = u64::try_from(consumer.num_ack_pending).unwrap_or(u64::MAX);
+    consumer.num_pending.saturating_add(delivered)
 }
 
 /// The first write above this sequence that the stream holds, from the leader. Messages without a version are passed

@@ -13,7 +13,7 @@ use async_nats::jetstream::{
     response::Response,
     stream::{self, Config as StreamSettings},
 };
-use birbnest_core::{DrainTerm, Partition, StreamNames, Timestamp, Version, config::StreamConfig};
+use birbnest_core::{DrainTerm, Partition, StreamNames, Version, config::StreamConfig};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -24,7 +24,7 @@ use wanted::{Obstacle, Role};
 
 use super::{
     error::ReadError,
-    progress::{Queued, first_above, settled_through},
+    progress::{Queued, first_above, settled_through, unacknowledged},
 };
 
 /// What was found and done for one stream.
@@ -162,7 +162,7 @@ async fn consumed(
         epoch: DrainTerm::of_consumer(&consumer.name).map_or(0, |term| term.epoch),
         persisted_through: base.and_then(|base| settled_through(base, floor, oldest).ok()),
         delivered: consumer.delivered.consumer_sequence,
-        oldest_age_seconds: oldest.map(|oldest| Timestamp::now().millis_since(oldest.since) / 1000),
+        oldest_age_seconds: oldest.map(|oldest| oldest.age().as_secs()),
         drifted: wanted::repaired_drain(&consumer.config).as_ref() != Ok(&consumer.config),
         ..Figures::undelivered(partition, 0)
     })
@@ -185,10 +185,6 @@ pub async fn backlog(js: &Context, config: &StreamConfig) -> Result<u64, Provisi
         backlog += consumer.as_ref().map_or(stream.state.messages, unacknowledged);
     }
     Ok(backlog)
-}
-
-fn unacknowledged(consumer: &ConsumerInfo) -> u64 {
-    consumer.num_pending + consumer.num_ack_pending as u64
 }
 
 /// The first write above the ack floor; `None` when nothing waits.

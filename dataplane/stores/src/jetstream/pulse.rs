@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::error::AppendError;
+use crate::millis;
 
 /// How long nothing may be answered while something is asked, before no more is sent. A disk that syncs slowly takes some
 /// hundred milliseconds.
@@ -115,10 +116,6 @@ impl Fullness {
 
 fn millis_since(moment: Instant) -> u64 {
     millis(moment.elapsed())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use redis::{RedisError, ScriptInvocation};
 use tokio::sync::watch;
 
-use crate::Connectivity;
+use crate::{Connectivity, millis};
 use address::Address;
 use connection::{Session, Shared};
 use generation::Tag;
@@ -287,8 +287,4 @@ pub enum Found<'a> {
         /// Everything up to this version is in PostgreSQL, and nothing of this key was there.
         mark: Version,
     },
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
