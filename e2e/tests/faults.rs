@@ -322,12 +322,12 @@ async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the
 
 #[tokio::test]
 async fn a_redis_that_only_some_can_reach_serves_an_old_copy_for_seconds_at_most() {
-    let house = House::plan().apis(2).redis_link().open().await;
+    let house = House::plan().apis(2).links().open().await;
     let (cut_off, other) = (&house.apis[0].client, &house.apis[1].client);
     other.put("robin", json!(1)).await.expect(201);
     house.until_purged().await;
     other.until_hit("robin").await;
-    let link = house.redis_link.as_ref().unwrap();
+    let link = &house.links().redis;
     link.cut();
     let written = cut_off.put("robin", json!(2)).await.expect(202);
     assert_eq!(cut_off.get("robin").await.expect(200).value(), json!(2));

@@ -1,6 +1,7 @@
 //! A whole BirbNest on loopback: its own servers, migrated, with APIs and workers as the real binaries.
 
 mod binaries;
+mod links;
 mod member;
 mod plan;
 
@@ -13,13 +14,14 @@ use birbnest_core::{EntryId, Partition, StreamNames, config::Config};
 use serde_json::Value;
 
 pub use binaries::{Binary, migrate};
+pub use links::Links;
 pub use member::{Member, sum_of};
 pub use plan::Plan;
 
 use crate::{
     client::{Answer, ApiClient},
     ledger::Ledger,
-    servers::{Link, NatsServer, PostgresServer, RedisServer, Sentinels},
+    servers::{NatsServer, PostgresServer, RedisServer, Sentinels},
     table::{Row, Table},
     wait::{eventually, eventually_within, seen},
 };
@@ -31,8 +33,7 @@ pub struct House {
     pub redis: RedisServer,
     /// The replica and the sentinels of its Redis, if they were planned.
     pub sentinels: Option<Sentinels>,
-    /// The way of the first API and the first worker to Redis, if it was planned.
-    pub redis_link: Option<Link>,
+    links: Option<Links>,
     /// Its NATS, or the first of its cluster.
     pub nats: NatsServer,
     /// The other members of the cluster.
@@ -85,6 +86,16 @@ impl House {
     /// A client of each API.
     pub fn clients(&self) -> Vec<ApiClient> {
         self.apis.iter().map(|api| api.client.clone()).collect()
+    }
+
+    /// The ways of the first API and the first worker to the servers.
+    ///
+    /// # Panics
+    /// When the house has none.
+    pub fn links(&self) -> &Links {
+        self.links
+            .as_ref()
+            .unwrap_or_else(|| panic!("this house has no links"))
     }
 
     /// The standby, which may be a primary by now.

@@ -1,10 +1,17 @@
 //! How many live in a house, and what they are told.
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
 use birbnest_core::config::{Config, Period};
 
-use super::{Binary, House, Member, migrate};
+use super::{
+    Binary, House, Member,
+    links::{Links, addresses},
+    migrate,
+};
 use crate::{
     servers::{Disk, NatsServer, PostgresServer, RedisServer, Sentinels, free_port, fresh_directory},
     table::Table,
@@ -15,7 +22,7 @@ use crate::{
 pub struct Plan {
     apis: usize,
     workers: usize,
-    redis_link: bool,
+    links: bool,
     sentinels: bool,
     nats: Disk,
     postgres: Disk,
@@ -32,7 +39,7 @@ impl Default for Plan {
         Self {
             apis: 1,
             workers: 1,
-            redis_link: false,
+            links: false,
             sentinels: false,
             nats: Disk::Trusted,
             postgres: Disk::Trusted,
@@ -68,13 +75,10 @@ impl Plan {
         self
     }
 
-    /// With a link that can be cut between Redis and the first of the APIs and workers; the others go straight to it.
+    /// With links that can be cut between the servers and the first of the APIs and workers; the others go straight there.
     #[must_use]
-    pub fn redis_link(self) -> Self {
-        Self {
-            redis_link: true,
-            ..self
-        }
+    pub fn links(self) -> Self {
+        Self { links: true, ..self }
     }
 
     /// With a Redis that has a replica, and three sentinels, which everybody asks for the master.
@@ -127,24 +131,18 @@ impl Plan {
             None
         };
         let nats_urls = nats.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
-        let addresses = [
-            ("BIRBNEST_REDIS_URL".to_owned(), redis_url),
-            ("BIRBNEST_NATS_URL".to_owned(), nats_urls),
-            (
-                "BIRBNEST_POSTGRES_URL".to_owned(),
-                postgres_url(&postgres, standby.as_ref()),
-            ),
-        ];
+        let urls = [redis_url, nats_urls, postgres_url(&postgres, standby.as_ref())];
+        let addresses = addresses(urls.clone());
         migrate(&self.config, &addresses, &directory).await;
-        let redis_link = if self.redis_link {
-            Some(redis.link().await)
+        let places = [redis.address(), nats[0].address(), postgres.address()].map(SocketAddr::from);
+        let links = if self.links {
+            Some(Links::to(places).await)
         } else {
             None
         };
-        let mut linked = addresses.clone();
-        if let Some(link) = &redis_link {
-            linked[0].1 = format!("redis://{}/0", link.address());
-        }
+        let linked = links
+            .as_ref()
+            .map_or_else(|| addresses.clone(), |links| links.addresses_for(urls, places));
         let addresses_of = |number| if number == 0 { &linked } else { &addresses };
         let apis = (0..self.apis)
             .map(|i| self.api(i, addresses_of(i), &directory))
@@ -156,7 +154,7 @@ impl Plan {
         let house = House {
             redis,
             sentinels,
-            redis_link,
+            links,
             nats: nats.remove(0),
             nats_peers: nats,
             postgres,

@@ -152,10 +152,11 @@ impl fmt::Display for Report {
             writeln!(f, "UNDECIDED: the order of the conditional writes of {key}")?;
         }
         let requests: usize = self.lines.iter().map(|line| line.operations).sum();
+        let acknowledged: usize = self.lines.iter().map(|line| line.acknowledged).sum();
         let (rounds, broken, seed) = (self.lines.len(), self.findings.len(), self.seed);
         write!(
             f,
-            "{requests} requests in {rounds} rounds, {broken} broken promises, seed {seed}"
+            "{requests} requests ({acknowledged} writes acknowledged) in {rounds} rounds, {broken} broken promises, seed {seed}"
         )
     }
 }

@@ -4,6 +4,7 @@
 //! prefix of their own; a test that stops or kills a server starts one for itself (`start_new`). All of them end
 //! with the test process, however that ends.
 
+mod clock;
 mod disk;
 mod keeper;
 mod link;

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::{
     Disk,
+    disk::SmallDisk,
     place::{free_port, fresh_directory, program, unique},
     process::{Process, Recipe},
 };
@@ -23,7 +24,10 @@ use crate::wait::eventually;
 pub struct NatsServer {
     process: Process,
     address: SocketAddrV4,
-    directory: PathBuf,
+    store: PathBuf,
+    copy: PathBuf,
+    /// Unmounted after the server's end.
+    disk: Option<SmallDisk>,
 }
 
 impl NatsServer {
@@ -78,18 +82,28 @@ impl NatsServer {
 
     fn new(address: SocketAddrV4, disk: Disk, cluster: &str) -> Self {
         let directory = fresh_directory("nats");
-        let settings = settings(address, &directory, disk) + cluster;
+        let place = directory.join("disk");
+        let small = (disk == Disk::Small).then(|| SmallDisk::mount(&place));
+        let store = place.join("store");
+        let settings = settings(address, &store, disk) + cluster;
         let process = Process::new("nats", recipe(&settings, &directory), &directory);
         Self {
             process,
             address,
-            directory,
+            store,
+            copy: directory.join("copy"),
+            disk: small,
         }
     }
 
     /// Its address.
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
     }
 
     /// What it calls itself among the members of its cluster.
@@ -138,8 +152,7 @@ impl NatsServer {
     /// # Panics
     /// When it cannot be copied.
     pub fn copy_store(&self) {
-        let (store, copy) = (self.directory.join("store"), self.directory.join("copy"));
-        replace(&store, &copy);
+        replace(&self.store, &self.copy);
     }
 
     /// Puts the copy in the place of the store. The server must not be running.
@@ -147,8 +160,29 @@ impl NatsServer {
     /// # Panics
     /// When there is no copy.
     pub fn restore_store(&self) {
-        let (store, copy) = (self.directory.join("store"), self.directory.join("copy"));
-        replace(&copy, &store);
+        replace(&self.copy, &self.store);
+    }
+
+    /// Leaves no room on its disk, which must be [`Disk::Small`].
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn fill_disk(&self) {
+        self.small_disk().fill();
+    }
+
+    /// Gives it room again. A stream whose write has failed stays silent until the server is started again.
+    ///
+    /// # Panics
+    /// When its disk was not filled.
+    pub fn clear_disk(&self) {
+        self.small_disk().clear();
+    }
+
+    fn small_disk(&self) -> &SmallDisk {
+        self.disk
+            .as_ref()
+            .unwrap_or_else(|| panic!("this NATS has no disk of its own"))
     }
 
     /// The process, to be frozen.
@@ -199,12 +233,11 @@ fn recipe(settings: &str, directory: &Path) -> Recipe {
 }
 
 /// Pings as BirbNest asks for; room on paper for the limits of many streams, of which each reserves its own.
-fn settings(address: SocketAddrV4, directory: &Path, disk: Disk) -> String {
-    let store = directory.join("store");
+fn settings(address: SocketAddrV4, store: &Path, disk: Disk) -> String {
     let store = store.display();
     let sync_interval = match disk {
         Disk::Synced => "always",
-        Disk::Trusted => "2m",
+        Disk::Trusted | Disk::Small => "2m",
     };
     format!(
         "listen: \"{address}\"\nserver_name: e2e_{}\nping_interval: \"2s\"\nping_max: 2\n\

@@ -5,11 +5,14 @@ use std::{
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
-use super::keeper;
+use super::{clock, keeper};
 use crate::wait::{eventually, eventually_within, seen};
 
 /// What to run.
@@ -32,6 +35,8 @@ pub struct Process {
     recipe: Recipe,
     log: PathBuf,
     child: Mutex<Option<Child>>,
+    /// Seconds by which its clock is wrong.
+    clock: AtomicI64,
 }
 
 /// The states of a thread that does something or would if something happened: running, sleeping, in the kernel.
@@ -49,7 +54,14 @@ impl Process {
             recipe,
             log,
             child: Mutex::new(None),
+            clock: AtomicI64::new(0),
         }
+    }
+
+    /// Makes its clock wrong by so many seconds from its next start on; 0 makes it right. What it measures by the
+    /// monotonic clock stays right. A program without the C library, such as NATS, does not notice.
+    pub fn shift_clock(&self, seconds: i64) {
+        self.clock.store(seconds, Ordering::Relaxed);
     }
 
     /// Starts it; whether it is ready is for the caller to find out.
@@ -69,10 +81,12 @@ impl Process {
         if let Some(user) = self.recipe.user.filter(|_| runs_as_root()) {
             command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
         }
-        command
-            .arg("--")
-            .arg(&self.recipe.program)
-            .args(&self.recipe.arguments);
+        command.arg("--");
+        let clock = self.clock.load(Ordering::Relaxed);
+        if clock != 0 {
+            command.args(clock::wrong_by(clock));
+        }
+        command.arg(&self.recipe.program).args(&self.recipe.arguments);
         command.envs(self.recipe.environment.iter().cloned());
         command
             .stdin(Stdio::null())

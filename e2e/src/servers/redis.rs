@@ -8,7 +8,6 @@ use std::{
 use tokio::sync::OnceCell;
 
 use super::{
-    Link,
     place::{free_port, fresh_directory, program},
     process::{Process, Recipe},
 };
@@ -78,11 +77,6 @@ impl RedisServer {
         let mut connection = self.connect().await?;
         let (name, arguments) = command.split_first().unwrap_or((&"PING", &[]));
         redis::cmd(name).arg(arguments).query_async(&mut connection).await
-    }
-
-    /// A link to it that can be cut.
-    pub async fn link(&self) -> Link {
-        Link::to(self.address.into()).await
     }
 
     /// Starts it again, empty, on the same port.

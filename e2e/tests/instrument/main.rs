@@ -18,7 +18,7 @@ const SEED: u64 = 7;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_no_promise_is_broken() {
-    let house = House::plan().apis(2).workers(2).open().await;
+    let house = House::plan().apis(2).workers(2).links().open().await;
     let mut instrument = Instrument::new(&house, Size::default(), SEED);
     for (fault, length) in short() {
         instrument.round(fault, length).await;

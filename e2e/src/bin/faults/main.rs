@@ -13,6 +13,7 @@ use birbnest_core::config::Config;
 use birbnest_e2e::{
     house::House,
     instrument::{crew::Size, faults::Schedule, report::Report, run::Instrument},
+    servers::Disk,
 };
 use clap::Parser;
 
@@ -42,7 +43,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     println!("seed {}", settings.seed);
     // What PostgreSQL rejects is tried until the fault is over: nobody replays dead letters here.
     let patient = |config: &mut Config| config.worker.retry.max_attempts = 20;
-    let house = House::plan().apis(2).workers(2).config(patient).open().await;
+    let house = House::plan()
+        .apis(2)
+        .workers(2)
+        .links()
+        .nats(Disk::Small)
+        .config(patient)
+        .open()
+        .await;
     let size = Size {
         clients: settings.clients,
         ..Size::default()

@@ -2,25 +2,23 @@
 
 mod schedule;
 mod strike;
+mod target;
 
 use std::fmt;
 
 pub use schedule::{Schedule, short};
 pub use strike::{Strike, strike};
+pub use target::Target;
 
-/// A process or server of the house.
+/// What is wrong with the way of one API and one worker to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One of the APIs.
-    Api,
-    /// Every worker.
-    Workers,
-    /// Redis.
-    Redis,
-    /// NATS.
-    Nats,
-    /// PostgreSQL.
-    Postgres,
+pub enum Trouble {
+    /// No connection.
+    Cut,
+    /// What is sent arrives when the trouble is over.
+    Silence,
+    /// What is sent arrives late.
+    Delay,
 }
 
 /// What goes wrong for some time, and is mended then.
@@ -48,24 +46,18 @@ pub enum Fault {
     NoConnections,
     /// PostgreSQL only reads.
     ReadOnly,
+    /// The disk of NATS is full.
+    FullDisk,
+    /// Trouble on the way of one API and one worker to a server; the others reach it.
+    Network(Trouble, Target),
+    /// Restarted with a clock that is wrong by so many hours, and again with the right one.
+    Clock(Target, i64),
 }
 
 impl Fault {
     /// How many times more keys than others it needs to be felt: a full stream still takes the keys that it holds.
     pub fn width(&self) -> usize {
         if *self == Self::FullStreams { 100 } else { 1 }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Api => "an API",
-            Self::Workers => "the workers",
-            Self::Redis => "Redis",
-            Self::Nats => "NATS",
-            Self::Postgres => "PostgreSQL",
-        })
     }
 }
 
@@ -83,6 +75,11 @@ impl fmt::Display for Fault {
             Self::RejectedRows => f.write_str("PostgreSQL rejects rows"),
             Self::NoConnections => f.write_str("PostgreSQL out of connections"),
             Self::ReadOnly => f.write_str("PostgreSQL read-only"),
+            Self::FullDisk => f.write_str("disk of NATS full"),
+            Self::Network(Trouble::Cut, target) => write!(f, "network to {target} cut"),
+            Self::Network(Trouble::Silence, target) => write!(f, "network to {target} silent"),
+            Self::Network(Trouble::Delay, target) => write!(f, "network to {target} slow"),
+            Self::Clock(target, hours) => write!(f, "clock of {target} wrong by {hours:+} h"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use super::{Fault, Target};
+use super::{Fault, Target, Trouble};
 
 const TARGETS: [Target; 5] = [
     Target::Api,
@@ -13,6 +13,10 @@ const TARGETS: [Target; 5] = [
     Target::Nats,
     Target::Postgres,
 ];
+
+const SERVERS: [Target; 3] = [Target::Redis, Target::Nats, Target::Postgres];
+/// Those whose clocks can be made wrong: NATS asks the kernel itself, and Redis' allocator asks before it can be answered.
+const CLOCKS: [Target; 3] = [Target::Api, Target::Workers, Target::Postgres];
 
 /// Every fault alone, in an order that the seed gives, then pairs of faults for ever; each for a time from the seed.
 #[derive(Debug)]
@@ -63,7 +67,14 @@ fn singles() -> Vec<Fault> {
         Fault::RejectedRows,
         Fault::NoConnections,
         Fault::ReadOnly,
+        Fault::FullDisk,
     ];
+    for trouble in [Trouble::Cut, Trouble::Silence, Trouble::Delay] {
+        faults.extend(SERVERS.map(|server| Fault::Network(trouble, server)));
+    }
+    for hours in [-1, 1] {
+        faults.extend(CLOCKS.map(|target| Fault::Clock(target, hours)));
+    }
     faults.extend(each(|target| Fault::Kill(vec![target])));
     faults.extend(each(|target| Fault::Freeze(vec![target])));
     faults.extend(each(Fault::KillOften));
@@ -86,6 +97,10 @@ pub fn short() -> Vec<(Fault, Duration)> {
         Fault::Flush,
         Fault::OldSnapshot,
         Fault::OlderStore,
+        Fault::Network(Trouble::Cut, Target::Redis),
+        Fault::Network(Trouble::Silence, Target::Nats),
+        Fault::Network(Trouble::Delay, Target::Postgres),
+        Fault::Clock(Target::Workers, 1),
     ];
     faults.map(|fault| (fault, Duration::from_millis(700))).into()
 }

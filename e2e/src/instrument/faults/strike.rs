@@ -5,9 +5,9 @@ use std::time::Duration;
 use birbnest_core::{Partition, StreamNames};
 use tokio::time::sleep;
 
-use super::{Fault, Target};
+use super::{Fault, Target, Trouble};
 use crate::{
-    house::{House, Member},
+    house::House,
     instrument::{
         checker::Loss,
         crew::{Crew, Run},
@@ -18,6 +18,8 @@ use crate::{
 const MEANWHILE: u64 = 300;
 /// How often what happens over and over happens.
 const TIMES: u32 = 4;
+/// How long a packet takes on a slow way.
+const DELAY: Duration = Duration::from_millis(50);
 
 /// A fault that is over.
 #[derive(Debug)]
@@ -39,20 +41,10 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
     let mut loss = None;
     match fault {
         Fault::Calm => sleep(length).await,
-        Fault::Kill(targets) => {
-            for target in targets {
-                target.kill(house);
-            }
-            sleep(length).await;
-            for target in targets.iter().rev() {
-                target.start(house).await;
-            }
-        }
+        Fault::Kill(targets) => kill(house, targets, length).await,
         Fault::KillOften(target) => {
             for _ in 0..TIMES {
-                target.kill(house);
-                sleep(length / TIMES).await;
-                target.start(house).await;
+                kill(house, &[*target], length / TIMES).await;
             }
         }
         Fault::Freeze(targets) => {
@@ -80,11 +72,39 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
             drop(taken);
         }
         Fault::ReadOnly => read_only(house, length).await,
+        Fault::FullDisk => full_disk(house, length).await,
+        Fault::Network(trouble, target) => {
+            let link = target.link(house);
+            match trouble {
+                Trouble::Cut => link.cut(),
+                Trouble::Silence => link.silence(),
+                Trouble::Delay => link.slow(DELAY),
+            }
+            sleep(length).await;
+            link.mend();
+        }
+        Fault::Clock(target, hours) => {
+            target.shift_clock(house, hours * 3_600);
+            kill(house, &[*target], Duration::ZERO).await;
+            sleep(length).await;
+            target.shift_clock(house, 0);
+            kill(house, &[*target], Duration::ZERO).await;
+        }
     }
     Strike {
         began,
         mended: run.now(),
         loss,
+    }
+}
+
+async fn kill(house: &House, targets: &[Target], length: Duration) {
+    for target in targets {
+        target.kill(house);
+    }
+    sleep(length).await;
+    for target in targets.iter().rev() {
+        target.start(house).await;
     }
 }
 
@@ -152,61 +172,11 @@ async fn read_only(house: &House, length: Duration) {
     house.postgres.read_only(false).await;
 }
 
-impl Target {
-    fn members(self, house: &House) -> &[Member] {
-        match self {
-            Self::Api => &house.apis[..1],
-            Self::Workers => &house.workers,
-            _ => &[],
-        }
-    }
-
-    fn kill(self, house: &House) {
-        match self {
-            Self::Api | Self::Workers => self.members(house).iter().for_each(Member::kill9),
-            Self::Redis => house.redis.process().kill9(),
-            Self::Nats => house.nats.kill9(),
-            Self::Postgres => house.postgres.kill9(),
-        }
-    }
-
-    /// A process is not waited for: it is ready when its servers are.
-    async fn start(self, house: &House) {
-        match self {
-            Self::Api | Self::Workers => {
-                for member in self.members(house) {
-                    member.process().start();
-                }
-            }
-            Self::Redis => house.redis.start().await,
-            Self::Nats => house.nats.start().await,
-            Self::Postgres => house.postgres.start().await,
-        }
-    }
-
-    async fn freeze(self, house: &House) {
-        match self {
-            Self::Api | Self::Workers => {
-                for member in self.members(house) {
-                    member.process().freeze().await;
-                }
-            }
-            Self::Redis => house.redis.process().freeze().await,
-            Self::Nats => house.nats.process().freeze().await,
-            Self::Postgres => house.postgres.process().freeze().await,
-        }
-    }
-
-    fn thaw(self, house: &House) {
-        match self {
-            Self::Api | Self::Workers => {
-                for member in self.members(house) {
-                    member.process().thaw();
-                }
-            }
-            Self::Redis => house.redis.process().thaw(),
-            Self::Nats => house.nats.process().thaw(),
-            Self::Postgres => house.postgres.process().thaw(),
-        }
-    }
+/// A stream whose write has failed is silent until the server is started again.
+async fn full_disk(house: &House, length: Duration) {
+    house.nats.fill_disk();
+    sleep(length).await;
+    house.nats.clear_disk();
+    house.nats.kill9();
+    house.nats.start().await;
 }
