@@ -2,22 +2,16 @@
 
 use axum::{
     Json, Router,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use birbnest_core::{
-    InstanceName, MAX_KEY_CHARS,
-    config::{MOST_PRIMED, PrimeConfig, PrimeOrder},
-};
-use birbnest_stores::postgres::{Postgres, PostgresError, PrimeOrders, PrimeRequest};
-use serde::{Deserialize, Serialize};
+use birbnest_core::config::PrimeOrder;
+use birbnest_stores::postgres::{Postgres, PostgresError, PrimeRequest};
+use serde::Serialize;
 
-use crate::{app::App, problem::Problem};
+use crate::{app::App, problem::Problem, request::Prime};
 
 const PATH: &str = "/v1/admin/prime";
 
@@ -32,15 +26,6 @@ pub(crate) fn router() -> Router<App> {
 #[derive(Clone)]
 pub(crate) struct Priming {
     pub(crate) postgres: Postgres,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    instance: Option<String>,
-    prefix: Option<String>,
-    limit: Option<u32>,
-    order: Option<PrimeOrder>,
 }
 
 /// A request, and how far it is.
@@ -87,51 +72,8 @@ impl From<PrimeRequest> for Progress {
     }
 }
 
-impl Body {
-    /// What is asked for, within bounds.
-    fn orders(self) -> Result<PrimeOrders, Problem> {
-        let standard = PrimeConfig::default();
-        let instance = self.instance.map_or_else(
-            || Ok(InstanceName::global()),
-            |name| {
-                name.parse()
-                    .map_err(|error| Problem::invalid(format!("instance: {error}")))
-            },
-        )?;
-        let prefix = self.prefix.unwrap_or_default();
-        let chars = prefix.chars().count();
-        if chars > MAX_KEY_CHARS {
-            return Err(Problem::invalid(format!(
-                "prefix has {chars} characters, at most {MAX_KEY_CHARS} are allowed"
-            )));
-        }
-        if let Some(control) = prefix.chars().find(|c| c.is_control()) {
-            return Err(Problem::invalid(format!(
-                "prefix contains the control character {control:?}, which no key does"
-            )));
-        }
-        let limit = self.limit.unwrap_or(standard.limit);
-        if limit == 0 || limit > MOST_PRIMED {
-            return Err(Problem::invalid(format!(
-                "limit is {limit}, it must be between 1 and {MOST_PRIMED}"
-            )));
-        }
-        Ok(PrimeOrders {
-            instance,
-            prefix,
-            limit,
-            order: self.order.unwrap_or(standard.order),
-        })
-    }
-}
-
-async fn request(
-    State(app): State<App>,
-    body: Result<Json<Body>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Json(body) =
-        body.map_err(|error| Problem::new(error.status(), "INVALID_REQUEST").detail(error.body_text()))?;
-    let made = app.priming.postgres.request_prime(&body.orders()?, false).await;
+async fn request(State(app): State<App>, Prime(orders): Prime) -> Result<Response, Problem> {
+    let made = app.priming.postgres.request_prime(&orders, false).await;
     let id = made.map_err(|error| unavailable(&error))?.ok_or_else(|| {
         Problem::unavailable("too many requests to prime the cache wait already: nothing was noted")
     })?;

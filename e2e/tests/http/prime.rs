@@ -181,18 +181,18 @@ async fn a_redis_that_lost_everything_is_primed_by_the_worker() {
 async fn a_request_out_of_bounds_is_refused_and_an_unknown_one_is_not_found() {
     let house = House::open().await;
     let client = &house.api().client;
-    for (orders, status) in [
-        (json!({"limit": 0}), 400),
-        (json!({"limit": 100_001}), 400),
-        (json!({"prefix": "x".repeat(256)}), 400),
-        (json!({"prefix": "\u{7}"}), 400),
-        (json!({"instance": "No Label"}), 400),
-        (json!({"order": "oldest"}), 422),
-        (json!({"limit": -1}), 422),
-        (json!({"keys": []}), 422),
-        (json!([]), 422),
+    for orders in [
+        json!({"limit": 0}),
+        json!({"limit": 100_001}),
+        json!({"limit": -1}),
+        json!({"prefix": "x".repeat(256)}),
+        json!({"prefix": "\u{7}"}),
+        json!({"instance": "No Label"}),
+        json!({"order": "oldest"}),
+        json!({"keys": []}),
+        json!([]),
     ] {
-        let refused = prime(client, &orders).await.expect(status);
+        let refused = prime(client, &orders).await.expect(400);
         assert_eq!(refused.code(), "INVALID_REQUEST", "{orders}");
     }
     let broken = client.request(Method::POST, PATH).body("application/json", "{");

@@ -4,6 +4,7 @@ mod batch;
 mod body;
 mod bounds;
 mod draft;
+mod prime;
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Request},
@@ -27,6 +28,7 @@ use draft::parse_draft;
 pub(crate) use batch::{Deletes, Keys, Puts};
 pub(crate) use body::short_of_memory;
 pub(crate) use bounds::{bound_ttl, bound_value};
+pub(crate) use prime::Prime;
 
 /// The header that names a namespace of keys.
 pub(crate) const INSTANCE_HEADER: &str = "x-instance-id";

@@ -58,6 +58,10 @@ impl WriterPool {
 
     /// The pool of the member that was found last.
     pub(super) async fn get(&self) -> Result<PgPool, PostgresError> {
+        let known = self.current.borrow().clone();
+        if let Some(pool) = known {
+            return Ok(pool);
+        }
         let mut current = self.current.clone();
         let found = timeout(PATIENCE, current.wait_for(Option::is_some)).await;
         let pool = found.ok().and_then(|found| found.ok()?.clone());

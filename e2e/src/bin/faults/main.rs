@@ -12,7 +12,12 @@ use anyhow::Context;
 use birbnest_core::config::Config;
 use birbnest_e2e::{
     house::House,
-    instrument::{crew::Size, faults::Schedule, report::Report, run::Instrument},
+    instrument::{
+        crew::Size,
+        faults::{Fault, Schedule},
+        report::Report,
+        run::Instrument,
+    },
     servers::Disk,
 };
 use clap::Parser;
@@ -32,6 +37,31 @@ struct Settings {
     /// Clients of each role.
     #[arg(long, default_value_t = Size::default().clients)]
     clients: usize,
+    /// Three NATS servers, of which one is struck, in the place of a single one.
+    #[arg(long)]
+    nats_cluster: bool,
+}
+
+impl Settings {
+    async fn house(&self) -> House {
+        // What PostgreSQL rejects is tried until the fault is over: nobody replays dead letters here.
+        let patient = |config: &mut Config| config.worker.retry.max_attempts = 20;
+        let plan = House::plan().apis(2).workers(2).links().config(patient);
+        let plan = if self.nats_cluster {
+            plan.nats_cluster()
+        } else {
+            plan.nats(Disk::Small)
+        };
+        plan.open().await
+    }
+
+    fn faults(&self) -> impl Iterator<Item = (Fault, Duration)> {
+        let schedule = Schedule::new(self.seed).take(MOST_ROUNDS);
+        // The members of a cluster have no small disk.
+        schedule.filter(|(fault, _)| {
+            fault.to_string().contains(&self.only) && !(self.nats_cluster && *fault == Fault::FullDisk)
+        })
+    }
 }
 
 /// More than a day has room for.
@@ -41,25 +71,14 @@ const MOST_ROUNDS: usize = 10_000;
 async fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings::parse();
     println!("seed {}", settings.seed);
-    // What PostgreSQL rejects is tried until the fault is over: nobody replays dead letters here.
-    let patient = |config: &mut Config| config.worker.retry.max_attempts = 20;
-    let house = House::plan()
-        .apis(2)
-        .workers(2)
-        .links()
-        .nats(Disk::Small)
-        .config(patient)
-        .open()
-        .await;
+    let house = settings.house().await;
     let size = Size {
         clients: settings.clients,
         ..Size::default()
     };
     let mut instrument = Instrument::new(&house, size, settings.seed);
     let began = Instant::now();
-    let schedule = Schedule::new(settings.seed).take(MOST_ROUNDS);
-    let faults = schedule.filter(|(fault, _)| fault.to_string().contains(&settings.only));
-    for (fault, length) in faults {
+    for (fault, length) in settings.faults() {
         if began.elapsed() > Duration::from_secs(settings.duration) {
             break;
         }
