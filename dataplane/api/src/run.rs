@@ -24,7 +24,7 @@ use crate::{
     read::{ReadPath, SharedFlights},
     replay::Replay,
     routes::router,
-    sources::Sources,
+    sources::{Sources, turns},
     watermarks::Watermarks,
     write::WritePath,
 };
@@ -64,16 +64,14 @@ pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Re
     // So that a hit, which has no clock of its own, is within the request's time, too.
     config.redis.command_timeout = config.redis.command_timeout.min(config.api.request_timeout);
     let backends = Backends::start(&config, &secrets, "birbnest-api")?;
-    let (postgres, fences) = (backends.postgres.clone(), backends.fences.clone());
-    let log = Log::start(&secrets.nats_url, &config.stream, postgres, fences).map_err(BackendError::from)?;
     let cores = Cores::start()?;
-    let caches: Vec<Cache> = cores
-        .each(|| backends.cache())
+    let connections: Vec<Connections> = cores
+        .each(|| Connections::start(&backends, &config, &secrets))
         .into_iter()
         .collect::<Result<_, _>>()?;
-    let health = health(&backends, &caches, &log, &shutdown);
+    let health = health(&backends, &connections, &shutdown);
     let budget = Budget::new(usize::try_from(config.api.max_bytes_in_progress).unwrap_or(usize::MAX));
-    let services = services(&config, &backends, &log, caches, health, &budget);
+    let services = services(&config, &backends, connections, health, &budget);
     let bounds = Bounds {
         connections: usize::try_from(config.api.max_connections).unwrap_or(usize::MAX),
         tight: Arc::new(move || budget.is_tight()),
@@ -84,25 +82,42 @@ pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Re
     Ok(())
 }
 
-fn health(backends: &Backends, caches: &[Cache], log: &Log, shutdown: &Shutdown) -> Health {
+/// What a core has of its own: nobody on another core is woken when it asks or is answered, and what its requests ask in
+/// one turn is sent together.
+struct Connections {
+    cache: Cache,
+    log: Log,
+}
+
+impl Connections {
+    fn start(backends: &Backends, config: &Config, secrets: &Secrets) -> Result<Self, BackendError> {
+        let (postgres, fences) = (backends.postgres.clone(), backends.fences.clone());
+        Ok(Self {
+            cache: backends.cache()?,
+            log: Log::start(&secrets.nats_url, &config.stream, postgres, fences)?,
+        })
+    }
+}
+
+fn health(backends: &Backends, connections: &[Connections], shutdown: &Shutdown) -> Health {
     let health = Health::new("birbnest-api", shutdown.clone());
-    let redis = Connectivity::of_all(caches.iter().map(Cache::status).collect());
+    let redis = Connectivity::of_all(connections.iter().map(|own| own.cache.status()).collect());
+    let nats = Connectivity::of_all(connections.iter().map(|own| own.log.status()).collect());
     for (name, status) in [
         ("database", backends.fences.status()),
         ("redis", redis),
-        ("nats", log.status()),
+        ("nats", nats),
     ] {
         health.check(name).follow(status, Connectivity::trouble);
     }
     health
 }
 
-/// What each core answers with, around its own connection to Redis.
+/// What each core answers with, around its own connections.
 fn services(
     config: &Config,
     backends: &Backends,
-    log: &Log,
-    caches: Vec<Cache>,
+    connections: Vec<Connections>,
     health: Health,
     budget: &Budget,
 ) -> Vec<impl Answers + use<>> {
@@ -114,29 +129,27 @@ fn services(
     let patience = config.api.request_timeout.get() / 2;
     let (postgres, fences) = (&backends.postgres, &backends.fences);
     let max_value_bytes = usize::try_from(config.cache.max_value_bytes).unwrap_or(usize::MAX);
-    let sources = Sources::new(
-        log.clone(),
-        postgres.clone(),
-        fences.clone(),
-        budget,
-        max_value_bytes,
-    );
+    let turns = turns(budget, max_value_bytes);
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
     let deadline = patience.min(config.stream.horizon.get() / 2);
-    let decider = Arc::new(Decider::new(sources.clone(), deadline));
     let durable = Durable::start(postgres, fences.clone(), partitions, patience);
-    let letters = Letters::new(log.clone(), postgres.clone());
-    let watermarks = Watermarks {
-        log: log.clone(),
-        fences: fences.clone(),
-        partitions,
-    };
     let flights: SharedFlights = Arc::new(Flights::new());
-    let front = |cache: Cache| {
-        let (log, decider, durable) = (log.clone(), Arc::clone(&decider), durable.clone());
-        let (sources, flights) = (sources.clone(), Arc::clone(&flights));
-        let write = WritePath::new(log, cache.clone(), decider, durable, partitions, &config.cache);
-        let write = Arc::new(write);
+    let front = |Connections { cache, log }| {
+        let letters = Letters::new(log.clone(), postgres.clone());
+        let watermarks = Watermarks {
+            log: log.clone(),
+            fences: fences.clone(),
+            partitions,
+        };
+        let sources = Sources::new(log.clone(), postgres.clone(), fences.clone(), Arc::clone(&turns));
+        let write = Arc::new(WritePath::new(
+            log,
+            cache.clone(),
+            Decider::new(sources.clone(), deadline),
+            durable.clone(),
+            partitions,
+            &config.cache,
+        ));
         let app = App::new(Paths {
             replay: Replay {
                 letters: letters.clone(),
@@ -146,13 +159,13 @@ fn services(
                 deadline,
                 partitions,
             },
-            letters: letters.clone(),
-            watermarks: watermarks.clone(),
+            letters,
+            watermarks,
             priming: Priming {
                 postgres: postgres.clone(),
             },
             write,
-            read: ReadPath::new(cache, sources, metrics.clone(), partitions, flights),
+            read: ReadPath::new(cache, sources, metrics.clone(), partitions, Arc::clone(&flights)),
             metrics: metrics.clone(),
             max_value_bytes,
             budget: budget.clone(),
@@ -166,6 +179,6 @@ fn services(
             probes: probes.clone(),
         }
     };
-    let fronts = caches.into_iter().map(front);
+    let fronts = connections.into_iter().map(front);
     fronts.map(Front::into_service).collect()
 }

@@ -86,22 +86,20 @@ pub(crate) struct Sources {
     turns: Arc<Semaphore>,
 }
 
+/// Turns to ask: as many at a time as answers of `largest` bytes, from both sources, fit into the budget.
+pub(crate) fn turns(budget: &Budget, largest: usize) -> Arc<Semaphore> {
+    let questions = budget.most() / largest.saturating_mul(2).max(1);
+    Arc::new(Semaphore::new(questions.clamp(LEAST_QUESTIONS, MOST_QUESTIONS)))
+}
+
 impl Sources {
-    /// As many questions at a time as answers of `largest` bytes, from both sources, fit into the budget.
-    pub(crate) fn new(
-        log: Log,
-        postgres: Postgres,
-        fences: FenceWatch,
-        budget: &Budget,
-        largest: usize,
-    ) -> Self {
-        let questions = budget.most() / largest.saturating_mul(2).max(1);
-        let turns = Semaphore::new(questions.clamp(LEAST_QUESTIONS, MOST_QUESTIONS));
+    /// `turns` are shared by all that are made in this process.
+    pub(crate) fn new(log: Log, postgres: Postgres, fences: FenceWatch, turns: Arc<Semaphore>) -> Self {
         Self {
             log,
             postgres,
             fences,
-            turns: Arc::new(turns),
+            turns,
         }
     }
 

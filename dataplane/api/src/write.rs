@@ -51,7 +51,7 @@ pub(crate) struct Written {
 pub(crate) struct WritePath {
     log: Log,
     cache: Cache,
-    decider: Arc<Decider>,
+    decider: Decider,
     durable: Durable,
     partitions: u16,
     mode: WriteMode,
@@ -62,7 +62,7 @@ impl WritePath {
     pub(crate) fn new(
         log: Log,
         cache: Cache,
-        decider: Arc<Decider>,
+        decider: Decider,
         durable: Durable,
         partitions: u16,
         config: &CacheConfig,

@@ -155,9 +155,10 @@ impl Process {
     /// When it is not running.
     pub async fn freeze(&self) {
         self.signal("STOP");
-        self.signal_children("STOP");
-        let family: Vec<String> = self.id().map(family_of).unwrap_or_default();
         eventually(&format!("{} stands still", self.name), || async {
+            // Until it stands still itself it may start more of them.
+            self.signal_children("STOP");
+            let family = self.id().map(family_of).unwrap_or_default();
             let states: String = family.iter().map(|id| states_of(id)).collect();
             seen(states, |states| !states.contains(RUNNING))
         })
