@@ -107,9 +107,9 @@ impl WritePath {
             let Order {
                 id, change, terms, ..
             } = order;
-            self.decider
-                .carry_out(id, hash, partition, change, &terms)
-                .await?
+            // Boxed: its state is ten times that of a blind write, which every write would carry.
+            let decision = self.decider.carry_out(id, hash, partition, change, &terms);
+            Box::pin(decision).await?
         };
         Ok(self.settle(partition, decided, wanted, held).await)
     }
