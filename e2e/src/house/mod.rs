@@ -128,7 +128,8 @@ impl House {
         self.table.until_row(key, condition).await
     }
 
-    /// Waits until writes are acknowledged in every partition, and returns how long that took.
+    /// Waits until writes are acknowledged in every partition and by whatever connection they come, and returns how long
+    /// that took.
     pub async fn until_writable(&self) -> Duration {
         let (began, mut reached, mut number) = (Instant::now(), HashSet::new(), 0);
         while reached.len() < usize::from(self.config.stream.partitions) {
@@ -141,6 +142,14 @@ impl House {
                 })
                 .await;
             }
+        }
+        for api in &self.apis {
+            eventually("every connection to NATS is there again", || async {
+                seen(api.health().await, |health| {
+                    health.member("checks")["nats"] == "healthy"
+                })
+            })
+            .await;
         }
         began.elapsed()
     }
