@@ -1,5 +1,5 @@
 use birbnest_core::{
-    Durability, WriteMode,
+    Durability, OnQueueOutage, WriteMode,
     config::{CacheConfig, Period, PrimeConfig, PrimeOrder},
 };
 use schemars::JsonSchema;
@@ -25,6 +25,9 @@ pub struct CacheSpec {
     /// What a write waits for. Behind: for the durability that it asks for, PostgreSQL follows behind. Through: for
     /// PostgreSQL, whatever it asks for.
     pub write_mode: WriteMode,
+    /// What happens to writes while NATS is away. Reject: they are refused. WriteThrough: after some seconds PostgreSQL
+    /// takes them, until NATS is back. In return a pod that cannot reach PostgreSQL for 5 seconds takes no writes.
+    pub on_queue_outage: OnQueueOutage,
     /// How safe a write is when it is acknowledged, unless the request says otherwise (Prefer: durability=...).
     /// queued: in the persist stream. persisted: committed by PostgreSQL.
     pub durability: Durability,
@@ -70,6 +73,7 @@ impl Default for CacheSpec {
             negative_ttl: config.negative_ttl,
             max_value_bytes: 1_000_000,
             write_mode: config.write_mode,
+            on_queue_outage: config.on_queue_outage,
             durability: config.durability,
             prime: PrimeSpec::default(),
         }

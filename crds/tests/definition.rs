@@ -16,6 +16,7 @@ const SHARED: &[(&str, &str)] = &[
     ("/cache/negativeTtl", "/cache/negativeTtl"),
     ("/cache/maxValueBytes", "/cache/maxValueBytes"),
     ("/cache/writeMode", "/cache/writeMode"),
+    ("/cache/onQueueOutage", "/cache/onQueueOutage"),
     ("/cache/durability", "/cache/durability"),
     ("/cache/prime/onStart", "/cache/prime/onStart"),
     ("/cache/prime/prefix", "/cache/prime/prefix"),

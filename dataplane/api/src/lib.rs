@@ -28,6 +28,7 @@ mod routes;
 mod run;
 mod sources;
 mod terms;
+mod through;
 mod watermarks;
 mod write;
 

@@ -8,6 +8,7 @@ use std::{
 
 use axum::http::{Method, StatusCode};
 use birbnest_core::Budget;
+use birbnest_stores::fence::FenceWatch;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric},
@@ -90,10 +91,11 @@ struct Families {
     found: OnceLock<(Counter, Histogram)>,
     in_progress: Gauge,
     shed: Family<ByReason, Counter>,
+    written_through: Counter,
 }
 
 impl Metrics {
-    pub(crate) fn register(registry: &mut Registry, budget: &Budget) -> Self {
+    pub(crate) fn register(registry: &mut Registry, budget: &Budget, fences: &FenceWatch) -> Self {
         let families = Families {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -102,6 +104,7 @@ impl Metrics {
             found: OnceLock::new(),
             in_progress: Gauge::default(),
             shed: Family::default(),
+            written_through: Counter::default(),
         };
         let api = registry.sub_registry_with_prefix("birbnest_api");
         api.register("requests", "Requests answered", families.requests.clone());
@@ -122,7 +125,13 @@ impl Metrics {
             "Requests refused because too much is in progress",
             families.shed.clone(),
         );
+        api.register(
+            "writes_through",
+            "Writes that PostgreSQL took because NATS was away",
+            families.written_through.clone(),
+        );
         registry.register_collector(Box::new(Held(budget.clone())));
+        registry.register_collector(Box::new(Switched(fences.clone())));
         Self(Arc::new(families))
     }
 
@@ -137,6 +146,10 @@ impl Metrics {
 
     pub(crate) fn shed(&self, reason: Shed) {
         self.0.shed.get_or_create_owned(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn written_through(&self, writes: u64) {
+        self.0.written_through.inc_by(writes);
     }
 
     /// A request began; returns how many were in progress before it.
@@ -176,6 +189,24 @@ impl Collector for Held {
         let help = "Bytes of bodies and large answers in progress";
         let name = "birbnest_api_bytes_in_progress";
         bytes.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+}
+
+/// Shows who takes the writes, as the fences say.
+struct Switched(FenceWatch);
+
+impl fmt::Debug for Switched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Switched")
+    }
+}
+
+impl Collector for Switched {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let through = ConstGauge::new(i64::from(self.0.is_written_through()));
+        let help = "1 when PostgreSQL takes the writes because NATS is away";
+        let name = "birbnest_api_write_through";
+        through.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }
 

@@ -226,7 +226,7 @@ impl ReadPath {
                 json: Bytes::from(entry.envelope()?),
             })
         });
-        if let (Source::Both, Some(lease)) = (truth.source, lease) {
+        if let (true, Some(lease)) = (truth.may_fill, lease) {
             let cache = self.cache.clone();
             tokio::spawn(async move {
                 let found = live

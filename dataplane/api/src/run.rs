@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use birbnest_core::{
-    Budget,
+    Budget, OnQueueOutage,
     config::{Config, Secrets},
 };
 use birbnest_service::{Answers, Bounds, Cores, Health, Shutdown, listen, probes_router};
@@ -25,6 +25,7 @@ use crate::{
     replay::Replay,
     routes::router,
     sources::{Sources, turns},
+    through::Through,
     watermarks::Watermarks,
     write::WritePath,
 };
@@ -94,7 +95,13 @@ impl Connections {
         let (postgres, fences) = (backends.postgres.clone(), backends.fences.clone());
         Ok(Self {
             cache: backends.cache()?,
-            log: Log::start(&secrets.nats_url, &config.stream, postgres, fences)?,
+            log: Log::start(
+                &secrets.nats_url,
+                &config.stream,
+                postgres,
+                fences,
+                config.cache.on_queue_outage,
+            )?,
         })
     }
 }
@@ -103,13 +110,18 @@ fn health(backends: &Backends, connections: &[Connections], shutdown: &Shutdown)
     let health = Health::new("birbnest-api", shutdown.clone());
     let redis = Connectivity::of_all(connections.iter().map(|own| own.cache.status()).collect());
     let nats = Connectivity::of_all(connections.iter().map(|own| own.log.status()).collect());
-    for (name, status) in [
-        ("database", backends.fences.status()),
-        ("redis", redis),
-        ("nats", nats),
-    ] {
+    for (name, status) in [("database", backends.fences.status()), ("redis", redis)] {
         health.check(name).follow(status, Connectivity::trouble);
     }
+    let fences = backends.fences.clone();
+    health.check("nats").follow(nats, move |status| {
+        let trouble = status.trouble()?;
+        if fences.is_written_through() {
+            Some(format!("{trouble} (postgresql takes the writes)"))
+        } else {
+            Some(trouble)
+        }
+    });
     health
 }
 
@@ -122,7 +134,7 @@ fn services(
     budget: &Budget,
 ) -> Vec<impl Answers + use<>> {
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry, budget);
+    let metrics = Metrics::register(&mut registry, budget, &backends.fences);
     let probes = probes_router(health, registry);
     let partitions = config.stream.partitions;
     // A client is told what came of its write before the whole request runs out of time.
@@ -133,11 +145,14 @@ fn services(
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
     let deadline = patience.min(config.stream.horizon.get() / 2);
     let durable = Durable::start(postgres, fences.clone(), partitions, patience);
+    let through = (config.cache.on_queue_outage == OnQueueOutage::WriteThrough)
+        .then(|| Through::start(postgres, fences.clone(), partitions, patience, &metrics));
     let flights: SharedFlights = Arc::new(Flights::new());
     let front = |Connections { cache, log }| {
         let letters = Letters::new(log.clone(), postgres.clone());
         let watermarks = Watermarks {
             log: log.clone(),
+            postgres: postgres.clone(),
             fences: fences.clone(),
             partitions,
         };
@@ -147,6 +162,7 @@ fn services(
             cache.clone(),
             Decider::new(sources.clone(), deadline),
             durable.clone(),
+            through.clone(),
             partitions,
             &config.cache,
         ));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use birbnest_core::{Budget, Entry, EntryId, KeyHash, Partition, Record, Timestamp, Version, newest};
 use birbnest_stores::{
-    fence::FenceWatch,
+    fence::{FenceWatch, Mode},
     jetstream::{AppendError, Expected, Log, ReadError, Turn},
     postgres::{Postgres, PostgresError, Stored},
 };
@@ -35,6 +35,8 @@ pub(crate) struct Truth {
     /// The newest entry or tombstone.
     pub(crate) newest: Option<Entry>,
     pub(crate) source: Source,
+    /// Whether Redis may be given a copy of it.
+    pub(crate) may_fill: bool,
 }
 
 impl Truth {
@@ -173,6 +175,8 @@ impl Sources {
                 mark: stored.mark,
                 newest: newest(queued, stored.entry, stored.mark, Timestamp::now()),
                 source: Source::Both,
+                // Writes past the queue remove copies before they commit and never again.
+                may_fill: stored.mode != Mode::Through,
             }),
             (Err(error), Ok(stored)) => {
                 tracing::debug!(%error, "answering from postgresql alone");
@@ -180,6 +184,7 @@ impl Sources {
                     mark: stored.mark,
                     newest: stored.entry,
                     source: Source::DatabaseAlone,
+                    may_fill: false,
                 })
             }
             (Ok(queued), Err(error)) => {
@@ -193,6 +198,7 @@ impl Sources {
                         mark,
                         newest: Some(entry),
                         source: Source::StreamAlone,
+                        may_fill: false,
                     }),
                     None => Err(Problem::unavailable(
                         "the database is not reachable, and neither cache nor queue has the key",

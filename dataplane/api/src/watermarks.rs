@@ -7,8 +7,9 @@ use axum::{
 };
 use birbnest_core::{EntryId, EntryKey, InstanceName, Partition};
 use birbnest_stores::{
-    fence::{Fence, FenceWatch},
+    fence::{Fence, FenceWatch, Mode},
     jetstream::{Log, Progress},
+    postgres::Postgres,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ pub(crate) fn router() -> Router<App> {
 #[derive(Clone)]
 pub(crate) struct Watermarks {
     pub(crate) log: Log,
+    pub(crate) postgres: Postgres,
     pub(crate) fences: FenceWatch,
     pub(crate) partitions: u16,
 }
@@ -47,11 +49,14 @@ struct List {
 struct Watermark {
     partition: u16,
     epoch: i64,
+    /// Who takes the writes.
+    mode: &'static str,
     /// Every acknowledged write up to here is in PostgreSQL, a dead letter, or was overwritten by a later one.
     persisted_through: u64,
     highest_version: u64,
-    /// Writes that PostgreSQL does not have yet.
-    waiting: u64,
+    /// Writes that PostgreSQL does not have yet; not known while it takes the writes itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_age_seconds: Option<u64>,
 }
@@ -61,10 +66,24 @@ impl Watermark {
         Self {
             partition: fence.partition.0,
             epoch: fence.epoch,
+            mode: fence.mode.name(),
             persisted_through: progress.persisted_through.get(),
             highest_version: progress.highest_version.get(),
-            waiting: progress.waiting,
+            waiting: Some(progress.waiting),
             oldest_age_seconds: progress.oldest.map(|oldest| oldest.age().as_secs()),
+        }
+    }
+
+    /// While PostgreSQL takes the writes: what the queue still holds is not known.
+    fn of_fence_alone(fence: &Fence) -> Self {
+        Self {
+            partition: fence.partition.0,
+            epoch: fence.epoch,
+            mode: fence.mode.name(),
+            persisted_through: fence.mark.get(),
+            highest_version: fence.highest_version.get(),
+            waiting: None,
+            oldest_age_seconds: None,
         }
     }
 }
@@ -74,10 +93,24 @@ impl Watermarks {
         let fence = self.fences.get(partition).ok_or_else(|| {
             Problem::unavailable("nothing is known about the partition yet: the database has not answered")
         })?;
+        if fence.mode == Mode::Through
+            && let Some(now) = self.now(partition).await?
+        {
+            return Ok(now);
+        }
         let progress = self.log.progress(&fence).await.map_err(|error| {
             Problem::unavailable("the queue did not say how far the workers are").cause(&error)
         })?;
         Ok(Watermark::of(&fence, &progress))
+    }
+
+    /// What the fence says at this moment, if PostgreSQL takes the writes.
+    async fn now(&self, partition: Partition) -> Result<Option<Watermark>, Problem> {
+        let fence = self.postgres.fence(partition).await.map_err(|error| {
+            Problem::unavailable("the database did not say which versions it has given").cause(&error)
+        })?;
+        let through = fence.filter(|fence| fence.mode == Mode::Through);
+        Ok(through.as_ref().map(Watermark::of_fence_alone))
     }
 
     /// The partition of the key that is asked for, or all.

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use birbnest_core::{Durability, Entry, EntryId, KeyHash, Partition, Share, WriteMode, config::CacheConfig};
+use birbnest_core::{
+    Durability, Entry, EntryId, KeyHash, Partition, Record, Share, Version, WriteMode, config::CacheConfig,
+};
 use birbnest_stores::{
     jetstream::{AppendError, Log},
     redis::Cache,
@@ -19,6 +21,7 @@ use crate::{
     durable::Durable,
     problem::Problem,
     terms::Terms,
+    through::Through,
 };
 
 /// What a client wants done, and on what terms.
@@ -53,6 +56,7 @@ pub(crate) struct WritePath {
     cache: Cache,
     decider: Decider,
     durable: Durable,
+    through: Option<Through>,
     partitions: u16,
     mode: WriteMode,
     default: Durability,
@@ -64,6 +68,7 @@ impl WritePath {
         cache: Cache,
         decider: Decider,
         durable: Durable,
+        through: Option<Through>,
         partitions: u16,
         config: &CacheConfig,
     ) -> Self {
@@ -72,6 +77,7 @@ impl WritePath {
             cache,
             decider,
             durable,
+            through,
             partitions,
             mode: config.write_mode,
             default: config.durability,
@@ -96,6 +102,9 @@ impl WritePath {
         let hash = order.id.hash();
         let partition = hash.partition(self.partitions);
         let wanted = self.wanted(order.terms.durability);
+        if let Some(through) = self.through.as_ref().filter(|through| through.takes(partition)) {
+            return self.past_the_queue(through, order, partition, wanted).await;
+        }
         let held = order.held.clone();
         let decided = if order.change.is_blind() && order.terms.are_blind() {
             let entry = self.append(order, hash, partition).await?;
@@ -123,12 +132,43 @@ impl WritePath {
 
     /// Whatever is there.
     async fn append(&self, order: Order, hash: KeyHash, partition: Partition) -> Result<Entry, Problem> {
-        let record = match order.change {
-            Change::Put(draft) => draft.into_record(order.id, None),
-            _ => tombstone(order.id),
-        };
+        let record = said(order.id, order.change);
         let version = self.log.append(partition, hash, &record, order.held).await?;
         Ok(Entry { version, record })
+    }
+
+    /// While NATS is away: what is in Redis is removed first, so that a crash after the commit leaves no older copy. Nobody
+    /// stores another one there before the queue takes the writes again. If Redis could not be told, the commit makes
+    /// every copy void.
+    async fn past_the_queue(
+        &self,
+        through: &Through,
+        order: Order,
+        partition: Partition,
+        wanted: Durability,
+    ) -> Result<Written, Problem> {
+        if !order.change.is_blind() || !order.terms.are_blind() {
+            return Err(Problem::unavailable(
+                "while the queue is away only plain writes and deletes are made: conditions, Idempotency-Key, patches and                  increments have to wait for it; nothing was written",
+            ));
+        }
+        let record = said(order.id, order.change);
+        let copy = [(&record.id, Version::MAX)];
+        let removed = self.cache.invalidate(partition, &copy).await;
+        if let Err(error) = &removed {
+            tracing::debug!(%error, "every copy in redis becomes void with this write");
+        }
+        let version = through
+            .write(partition, record.clone(), removed.is_err(), order.held)
+            .await?;
+        Ok(Written {
+            entry: Entry { version, record },
+            created_at: None,
+            cached: removed.is_ok(),
+            durability: Durability::Persisted,
+            wanted,
+            replayed: false,
+        })
     }
 
     /// What was appended elsewhere, as a write that wants nothing special.
@@ -166,7 +206,15 @@ impl WritePath {
     }
 }
 
-fn outcome_unknown() -> Problem {
+/// The record of a write that says everything itself.
+fn said(id: EntryId, change: Change) -> Record {
+    match change {
+        Change::Put(draft) => draft.into_record(id, None),
+        _ => tombstone(id),
+    }
+}
+
+pub(crate) fn outcome_unknown() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "TIMEOUT").retry_after(1).detail(
         "the outcome of this write is unknown: it may have been stored; read the key to find out. A write that carries an \
          Idempotency-Key can be sent again and is never made twice",

@@ -25,6 +25,17 @@ pub enum WriteMode {
     Through,
 }
 
+/// What happens to writes while the queue cannot be reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum OnQueueOutage {
+    /// They are refused.
+    #[default]
+    Reject,
+    /// PostgreSQL takes them. In return a pod that cannot ask PostgreSQL for some seconds takes no writes.
+    WriteThrough,
+}
+
 impl Durability {
     /// Its name in headers.
     pub const fn as_str(self) -> &'static str {

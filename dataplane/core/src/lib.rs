@@ -13,7 +13,7 @@ mod timestamp;
 mod version;
 
 pub use budget::{Budget, Share, counted};
-pub use durability::{Durability, WriteMode};
+pub use durability::{Durability, OnQueueOutage, WriteMode};
 pub use key::{
     EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, MAX_KEY_CHARS, Partition,
 };

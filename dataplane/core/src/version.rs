@@ -20,6 +20,17 @@ impl Version {
     /// Below every version: nothing was written, nothing is purged.
     pub const ZERO: Self = Self(0);
 
+    /// Above every version that is given.
+    pub const MAX: Self = Self(LIMIT - 1);
+
+    /// The version that follows.
+    ///
+    /// # Errors
+    /// When it is not below 2^53.
+    pub fn next(self) -> Result<Self, VersionOverflow> {
+        Self::new(self.0 + 1)
+    }
+
     /// A version as stored.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub use error::MigrateError;
 pub use schema::Applied;
 
 /// The schema that this release needs: the number of its last migration.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// What to do besides migrating.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

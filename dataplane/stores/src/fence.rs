@@ -1,18 +1,25 @@
 //! The fence: a PostgreSQL row per partition that says which stream is the partition's log, and from where on versions
 //! count. Every connection passes it before it publishes; every process watches it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use birbnest_core::{Incarnation, Partition};
 use tokio::sync::watch;
 
 use crate::{
     Connectivity,
+    lease::Leases,
     postgres::{Postgres, PostgresError},
     redis::Generations,
 };
 
-pub use crate::postgres::Fence;
+pub use crate::{
+    lease::LEASE,
+    postgres::{Fence, Mode},
+};
 
 /// How often the fences are read: for so long a copy that a worker could not refresh may still be served.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,26 +58,29 @@ pub fn judge(fence: &Fence, stream: &str, incarnation: &Incarnation, last_sequen
 pub struct FenceWatch {
     fences: watch::Sender<Arc<[Fence]>>,
     generations: Generations,
+    leases: Leases,
     status: watch::Receiver<Connectivity>,
 }
 
 impl FenceWatch {
     /// Starts reading the fences in the background, for as long as somebody watches.
     pub fn start(postgres: Postgres, partitions: u16) -> Self {
-        let generations = Generations::unread(partitions);
-        let (fences, _) = watch::channel(Arc::from([]));
         let (sender, status) = watch::channel(Connectivity::default());
-        tokio::spawn(keep_reading(
-            postgres,
-            generations.clone(),
-            fences.clone(),
-            sender,
-        ));
-        Self {
-            fences,
-            generations,
+        let watch = Self {
+            fences: watch::channel(Arc::from([])).0,
+            generations: Generations::unread(partitions),
+            leases: Leases::none(partitions),
             status,
-        }
+        };
+        let reader = Reader {
+            postgres,
+            generations: watch.generations.clone(),
+            leases: watch.leases.clone(),
+            fences: watch.fences.clone(),
+            status: sender,
+        };
+        tokio::spawn(reader.run());
+        watch
     }
 
     /// The generation counters, which follow the fences.
@@ -83,9 +93,40 @@ impl FenceWatch {
         self.status.clone()
     }
 
-    /// Takes over a fence that was read elsewhere, so that nobody waits for the next look.
-    pub fn observe(&self, fence: &Fence) {
+    /// Takes over a fence that was read elsewhere, so that nobody waits for the next look; `asked` is a moment before that.
+    pub(crate) fn observe(&self, fence: &Fence, asked: Instant) {
         self.generations.advance(fence.partition, fence.generation);
+        self.leases.renew(fence, asked);
+    }
+
+    /// Takes over the cache generation of a partition.
+    pub fn advance(&self, partition: Partition, generation: u64) {
+        self.generations.advance(partition, generation);
+    }
+
+    /// The leases that the looks at the fences are.
+    pub(crate) fn leases(&self) -> Leases {
+        self.leases.clone()
+    }
+
+    /// Who takes the writes of a partition, as last read.
+    pub fn mode(&self, partition: Partition) -> Option<Mode> {
+        let fences = self.fences.borrow();
+        let mut modes = fences.iter().filter(|fence| fence.partition == partition);
+        modes.next().map(|fence| fence.mode)
+    }
+
+    /// Whether PostgreSQL takes the writes of any partition, as last read.
+    pub fn is_written_through(&self) -> bool {
+        self.fences
+            .borrow()
+            .iter()
+            .any(|fence| fence.mode == Mode::Through)
+    }
+
+    /// The fences as last read.
+    pub(crate) fn all(&self) -> Arc<[Fence]> {
+        self.fences.borrow().clone()
     }
 
     /// The fences, whenever they change.
@@ -103,34 +144,46 @@ impl FenceWatch {
     }
 }
 
-async fn keep_reading(
+/// What the looks go to.
+struct Reader {
     postgres: Postgres,
     generations: Generations,
+    leases: Leases,
     fences: watch::Sender<Arc<[Fence]>>,
     status: watch::Sender<Connectivity>,
-) {
-    let mut turn = tokio::time::interval(WATCH_INTERVAL);
-    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while !status.is_closed() {
-        turn.tick().await;
-        match read(&postgres).await {
-            Ok(read) => {
-                for fence in &read {
-                    generations.advance(fence.partition, fence.generation);
+}
+
+impl Reader {
+    async fn run(self) {
+        let mut turn = tokio::time::interval(WATCH_INTERVAL);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.status.is_closed() {
+            turn.tick().await;
+            let asked = Instant::now();
+            match read(&self.postgres).await {
+                Ok(read) => {
+                    self.take(read, asked);
+                    self.status.send_replace(Connectivity::Connected);
                 }
-                fences.send_if_modified(|known| {
-                    let changed = **known != *read;
-                    if changed {
-                        *known = read.into();
-                    }
-                    changed
-                });
-                status.send_replace(Connectivity::Connected);
-            }
-            Err(error) => {
-                status.send_replace(Connectivity::lost(&error));
+                Err(error) => {
+                    self.status.send_replace(Connectivity::lost(&error));
+                }
             }
         }
+    }
+
+    fn take(&self, read: Vec<Fence>, asked: Instant) {
+        for fence in &read {
+            self.generations.advance(fence.partition, fence.generation);
+            self.leases.renew(fence, asked);
+        }
+        self.fences.send_if_modified(|known| {
+            let changed = **known != *read;
+            if changed {
+                *known = read.into();
+            }
+            changed
+        });
     }
 }
 

@@ -5,6 +5,7 @@ mod backends;
 mod connectivity;
 pub mod fence;
 pub mod jetstream;
+mod lease;
 pub mod postgres;
 pub mod redis;
 

@@ -7,6 +7,7 @@
 )]
 
 mod fence;
+mod modes;
 mod table;
 
 use birbnest_core::{

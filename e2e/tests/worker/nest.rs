@@ -100,7 +100,15 @@ impl Nest {
         .unwrap();
         let postgres = Postgres::connect(&secrets.postgres_url, "test", &config.postgres).unwrap();
         let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
-        let log = Log::start(&secrets.nats_url, &config.stream, postgres.clone(), fences).unwrap();
+        let on_outage = config.cache.on_queue_outage;
+        let log = Log::start(
+            &secrets.nats_url,
+            &config.stream,
+            postgres.clone(),
+            fences,
+            on_outage,
+        )
+        .unwrap();
         Self {
             config,
             secrets,

@@ -6,7 +6,7 @@ use super::{
     ApiConfig, BatchConfig, CacheConfig, Period, PostgresConfig, PrimeConfig, RedisConfig, RetryConfig,
     StreamConfig, WorkerConfig,
 };
-use crate::{Durability, WriteMode};
+use crate::{Durability, OnQueueOutage, WriteMode};
 
 impl Default for CacheConfig {
     fn default() -> Self {
@@ -15,6 +15,7 @@ impl Default for CacheConfig {
             negative_ttl: Period::from_secs(10),
             max_value_bytes: 1_000_000,
             write_mode: WriteMode::default(),
+            on_queue_outage: OnQueueOutage::default(),
             durability: Durability::default(),
             prime: PrimeConfig::default(),
         }

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use crate::{Durability, WriteMode};
+use crate::{Durability, OnQueueOutage, WriteMode};
 use bounds::{DAY_MS, HOUR_MS, between};
 
 pub use file::ConfigError;
@@ -68,6 +68,9 @@ pub struct CacheConfig {
     /// What a write waits for.
     #[garde(skip)]
     pub write_mode: WriteMode,
+    /// What happens to writes while NATS is away.
+    #[garde(skip)]
+    pub on_queue_outage: OnQueueOutage,
     /// How safe a write is when it is acknowledged, unless the request asks for something else.
     #[garde(skip)]
     pub durability: Durability,

@@ -1,17 +1,22 @@
 //! The persist streams over whatever connection has passed the fence.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwapOption;
-use birbnest_core::{Entry, KeyHash, Partition, Record, StreamNames, Version, config::StreamConfig, counted};
+use birbnest_core::{
+    Entry, KeyHash, OnQueueOutage, Partition, Record, StreamNames, Version, config::StreamConfig, counted,
+};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{
     Progress,
     connection::{InvalidAddress, addresses},
     dead_letters::DeadLetters,
     error::{AppendError, ReadError},
+    reach::Reach,
     session::{self, Session},
+    switch::Switch,
     turn::{Expected, Turn},
 };
 use crate::{
@@ -29,7 +34,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Starts connecting and passing the fence in the background.
+    /// Starts connecting and passing the fence in the background, and taking the steps between queue and PostgreSQL that
+    /// `on_outage` asks for, or that somebody else has begun.
     ///
     /// # Errors
     /// When the address is not one of NATS.
@@ -38,15 +44,29 @@ impl Log {
         config: &StreamConfig,
         postgres: Postgres,
         fences: FenceWatch,
+        on_outage: OnQueueOutage,
     ) -> Result<Self, InvalidAddress> {
+        let servers = addresses(url)?;
         let session = Arc::new(ArcSwapOption::empty());
         let (sender, status) = watch::channel(Connectivity::default());
+        let reach = Reach::default();
+        let switch = Switch {
+            postgres: postgres.clone(),
+            fences: fences.clone(),
+            reach: reach.clone(),
+            on_outage,
+            closed: BTreeMap::new(),
+        };
+        tokio::spawn(switch.run(Arc::downgrade(&session)));
         let connector = session::Connector {
-            servers: addresses(url)?,
+            servers,
             config: config.clone(),
             postgres,
             fences,
             status: sender,
+            reach,
+            on_outage,
+            holder: Uuid::new_v4(),
         };
         tokio::spawn(session::keep_connected(connector, Arc::downgrade(&session)));
         let names = Arc::new(StreamNames::new(&config.prefix));

@@ -9,8 +9,11 @@ mod log;
 mod progress;
 pub mod provision;
 mod pulse;
+mod reach;
 mod session;
 mod stored;
+mod switch;
+mod take_back;
 mod turn;
 
 pub use connection::{InvalidAddress, addresses, connect};

@@ -59,6 +59,16 @@ impl Pulse {
         }
         Ok(question)
     }
+
+    /// For how long nothing has been answered, when the last question got no answer.
+    pub(super) fn silence(&self) -> Duration {
+        if self.lost.load(Ordering::Acquire) {
+            let heard = Duration::from_millis(self.heard.load(Ordering::Acquire));
+            self.born.elapsed().saturating_sub(heard)
+        } else {
+            Duration::ZERO
+        }
+    }
 }
 
 impl Question<'_> {
@@ -142,7 +152,9 @@ mod tests {
         second.lost();
         let probe = pulse.ask().unwrap();
         assert!(pulse.ask().is_err());
+        assert!(pulse.silence() > SILENCE);
         probe.answered();
+        assert_eq!(pulse.silence(), Duration::ZERO);
         assert!(pulse.ask().is_ok());
         assert_eq!(pulse.unanswered.load(Ordering::Acquire), 0);
     }

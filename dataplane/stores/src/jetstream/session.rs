@@ -5,7 +5,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
@@ -18,20 +18,23 @@ use async_nats::{
     },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use birbnest_core::{Base, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Base, OnQueueOutage, Partition, StreamNames, Version, config::StreamConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::{
     connection::connect_once,
     lives::{LifeError, Lives},
     provision::{self, ProvisionError},
     pulse::{Fullness, Pulse},
+    reach::Reach,
     stored::entry_of_stored,
 };
 use crate::{
     Connectivity,
-    fence::{Fence, FenceWatch, Judgement, judge},
+    fence::{Fence, FenceWatch, Judgement, Mode, judge},
+    lease::Leases,
     postgres::{Postgres, PostgresError},
 };
 
@@ -56,6 +59,13 @@ pub(super) struct Gate {
     pub(super) fullness: Fullness,
     pub(super) epoch: i64,
     highest_acked: AtomicU64,
+    lease: Option<Lease>,
+}
+
+/// What a publish needs where PostgreSQL may take the writes instead.
+struct Lease {
+    leases: Leases,
+    partition: Partition,
 }
 
 impl Session {
@@ -76,6 +86,13 @@ impl Gate {
         self.highest_acked.load(Ordering::Acquire)
     }
 
+    /// Whether a write may be published, or answered, now: PostgreSQL takes no writes yet.
+    pub(super) fn may_publish(&self) -> bool {
+        self.lease
+            .as_ref()
+            .is_none_or(|lease| lease.leases.holds(lease.partition, self.epoch))
+    }
+
     pub(super) fn note_ack(&self, sequence: u64) {
         self.highest_acked.fetch_max(sequence, Ordering::AcqRel);
     }
@@ -83,7 +100,7 @@ impl Gate {
 
 /// Why no session could be had. The next attempt may succeed.
 #[derive(Debug, thiserror::Error)]
-enum SessionError {
+pub(super) enum SessionError {
     #[error("nats does not answer: {0}")]
     Connect(#[from] ConnectError),
     #[error("the stream {stream} cannot be used: {source}")]
@@ -104,6 +121,18 @@ enum SessionError {
     Foreign { theirs: String, ours: String },
     #[error("other pods kept changing the fence")]
     Contended,
+    #[error("the queue is closed, and open again soon after nats is back")]
+    Closed,
+}
+
+impl SessionError {
+    /// Whether NATS answered, and something else was in the way.
+    pub(super) fn is_answered(&self) -> bool {
+        matches!(
+            self,
+            Self::Fence(_) | Self::Foreign { .. } | Self::Contended | Self::Closed
+        )
+    }
 }
 
 /// What a session is made from.
@@ -113,6 +142,10 @@ pub(super) struct Connector {
     pub(super) postgres: Postgres,
     pub(super) fences: FenceWatch,
     pub(super) status: watch::Sender<Connectivity>,
+    pub(super) reach: Reach,
+    pub(super) on_outage: OnQueueOutage,
+    /// This process, among those that cannot reach NATS.
+    pub(super) holder: Uuid,
 }
 
 /// Connects, passes the fence, watches and starts again until the last user of `current` is gone.
@@ -129,11 +162,13 @@ pub(super) async fn keep_connected(connector: Connector, current: Weak<ArcSwapOp
             Err(error) => {
                 tracing::debug!(%error, "writes cannot be queued yet");
                 connector.status.send_replace(Connectivity::lost(&error));
+                connector.note(&error).await;
                 tokio::time::sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
                 continue;
             }
         };
         pause = pauses.build();
+        connector.reach.reached();
         let Some(slot) = current.upgrade() else { return };
         slot.store(Some(Arc::clone(&session)));
         connector.status.send_replace(Connectivity::Connected);
@@ -159,6 +194,7 @@ impl Connector {
             .timeout(self.config.ack_timeout.get())
             .build(client.clone());
         let lives = Lives::new(client, context.clone(), &self.config);
+        Box::pin(self.take_back(&lives, &context)).await?;
         let mut gates = Vec::with_capacity(usize::from(self.config.partitions));
         for partition in (0..self.config.partitions).map(Partition) {
             // Boxed: what asks JetStream is large, and this future is part of many.
@@ -188,6 +224,7 @@ impl Connector {
         };
         for _ in 0..MAX_TURNS {
             // The fence before the stream: what the fence records was in the stream before.
+            let asked = Instant::now();
             let fence = self.postgres.fence(partition).await?;
             let info = match stream.info().await {
                 Ok(info) => info.clone(),
@@ -206,9 +243,12 @@ impl Connector {
                 self.postgres.replay_after_failover(partition).await?;
                 continue;
             }
+            if fence.mode != Mode::Queue {
+                return Err(SessionError::Closed);
+            }
             match judge(&fence, &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
-                    self.fences.observe(&fence);
+                    self.fences.observe(&fence, asked);
                     provision::ensure_consumer(context, &name, &fence).await?;
                     return Ok(Gate {
                         stream,
@@ -217,6 +257,7 @@ impl Connector {
                         fullness: Fullness::new(),
                         epoch: fence.epoch,
                         highest_acked: AtomicU64::new(last_sequence),
+                        lease: self.lease(partition),
                     });
                 }
                 Judgement::Raise(reason) => {
@@ -236,6 +277,13 @@ impl Connector {
         Err(SessionError::Contended)
     }
 
+    fn lease(&self, partition: Partition) -> Option<Lease> {
+        (self.on_outage == OnQueueOutage::WriteThrough).then(|| Lease {
+            leases: self.fences.leases(),
+            partition,
+        })
+    }
+
     /// Returns when the connection broke, was given up, or belongs to an epoch that is over.
     async fn watch(&self, session: &Session, current: &Weak<ArcSwapOption<Session>>) {
         let mut fences = self.fences.subscribe();
@@ -249,7 +297,7 @@ impl Connector {
                 .iter()
                 .any(|fence| is_over(session, fence));
             if raised {
-                session.end("another pod raised the epoch");
+                session.end("the epoch is over");
             }
             if current.strong_count() == 0 {
                 return;

@@ -19,6 +19,8 @@ use super::{
 };
 use crate::fence::Fence;
 
+const NO_LEASE: &str = "postgresql did not say in time that the queue is open";
+
 /// What must be the last message of the key for an append to be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -86,6 +88,9 @@ impl Turn {
         if self.gate.fullness.lasts() {
             return Err(AppendError::Full);
         }
+        if !self.gate.may_publish() {
+            return Err(AppendError::Down(NO_LEASE.to_owned()));
+        }
         let question = self
             .session
             .pulse
@@ -95,6 +100,10 @@ impl Turn {
         question.settled(&outcome);
         if matches!(outcome, Err(AppendError::Full)) {
             self.gate.fullness.note();
+        }
+        // PostgreSQL may have taken a write by now that this one would come before, although its client is told later.
+        if outcome.is_ok() && !self.gate.may_publish() {
+            return Err(AppendError::OutcomeUnknown(NO_LEASE.to_owned()));
         }
         outcome
     }

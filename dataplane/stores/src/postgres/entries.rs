@@ -7,19 +7,25 @@ use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{Postgres, PostgresError, error::CorruptValue, fence::version};
+use super::{
+    Mode, Postgres, PostgresError,
+    error::CorruptValue,
+    fence::{mode, version},
+};
 
 /// What PostgreSQL knows about a key, as of one moment.
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The partition's mark: a message at or below it is ignored.
     pub mark: Version,
+    /// Who took the writes.
+    pub mode: Mode,
     /// The row, which may be a tombstone or expired.
     pub entry: Option<Entry>,
 }
 
 /// `json` values travel as their text: their bytes are what the client sent.
-const COLUMNS: &str = "f.mark, e.version, e.created_at, e.updated_at, e.expires_at, e.operation_ids, \
+const COLUMNS: &str = "f.mark, f.mode, e.version, e.created_at, e.updated_at, e.expires_at, e.operation_ids, \
                        e.metadata::text AS metadata, e.value::text AS value";
 
 impl Postgres {
@@ -83,6 +89,7 @@ impl Postgres {
 
 struct EntryRow {
     mark: i64,
+    mode: String,
     row: Option<Row>,
 }
 
@@ -114,6 +121,7 @@ impl FromRow<'_, PgRow> for EntryRow {
         };
         Ok(Self {
             mark: row.try_get("mark")?,
+            mode: row.try_get("mode")?,
             row: entry,
         })
     }
@@ -124,6 +132,7 @@ impl EntryRow {
         let entry = self.row.map(|row| row.parse(id)).transpose()?;
         Ok(Stored {
             mark: version("mark", self.mark)?,
+            mode: mode(&self.mode)?,
             entry,
         })
     }

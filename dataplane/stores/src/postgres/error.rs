@@ -65,6 +65,9 @@ pub enum CorruptValue {
     /// A mode that this release does not know.
     #[error("the fence's mode is {0:?}")]
     Mode(String),
+    /// A row with a version that no epoch has given.
+    #[error("a row has a higher version than its partition's fence knows of")]
+    AboveTheEpoch,
     /// A key that breaks a rule.
     #[error(transparent)]
     Key(#[from] InvalidKey),

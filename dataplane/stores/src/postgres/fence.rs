@@ -1,24 +1,38 @@
 //! The fence row of a partition, and the few ways in which it changes.
 
+mod modes;
 mod row;
 
 use birbnest_core::{Base, DrainTerm, Incarnation, Partition, Version};
 use sqlx::{Acquire, PgConnection};
 use tokio::time::timeout;
 
-use row::{COLUMNS, FenceRow, select, store};
+use row::{COLUMNS, FenceRow, select};
 
 use super::{Postgres, PostgresError, error::CorruptValue};
 
-pub(super) use row::version;
+pub(super) use row::{mode, store, version};
 
 /// Who takes the writes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Mode {
     /// The persist stream.
     Queue,
+    /// The persist stream, from those who found it open some seconds ago, and soon PostgreSQL.
+    Closing,
     /// PostgreSQL itself.
     Through,
+}
+
+impl Mode {
+    /// Its name in the fence row.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queue => "Queue",
+            Self::Closing => "Closing",
+            Self::Through => "Through",
+        }
+    }
 }
 
 /// What all processes agree on about a partition.
@@ -157,7 +171,7 @@ impl Postgres {
         }
     }
 
-    /// Raises the epoch, unless it is no longer the one that the caller saw: the base goes 2^32 above every version that was seen
+    /// Raises the epoch, unless it is no longer the one that the caller saw, or the queue was closed since: the base goes 2^32 above every version that was seen
     /// (`last_sequence` is the highest one that the caller saw in the old epoch's stream), the purge sequence starts
     /// again, the mark stays (it is a version), and the cache generation goes up.
     ///
@@ -171,7 +185,7 @@ impl Postgres {
         last_sequence: u64,
     ) -> Result<Raised, PostgresError> {
         let now = self.locked(partition, async |connection, now| {
-            if now.epoch != epoch {
+            if now.epoch != epoch || now.mode != Mode::Queue {
                 return Ok(Raised::Elsewhere(now));
             }
             let reached =
@@ -261,7 +275,7 @@ impl Postgres {
     }
 
     /// Runs `change` in a transaction that holds the fence row for itself.
-    async fn locked<T>(
+    pub(super) async fn locked<T>(
         &self,
         partition: Partition,
         change: impl AsyncFnOnce(&mut PgConnection, Fence) -> Result<T, PostgresError>,

@@ -11,6 +11,7 @@ mod fence;
 mod leader;
 mod prime;
 mod sweep;
+mod through;
 mod upsert;
 mod writer;
 
@@ -34,6 +35,7 @@ pub use fence::{Fence, Mode, Observed, Raised};
 pub use leader::Leader;
 pub use prime::{PrimeOrders, PrimeRequest};
 pub use sweep::Swept;
+pub use through::WrittenThrough;
 pub use upsert::Upserted;
 
 use address::Address;

@@ -2,7 +2,7 @@
 
 use birbnest_core::{Content, Entry, Partition, Version};
 use serde_json::value::RawValue;
-use sqlx::{Acquire, PgConnection};
+use sqlx::{Acquire, PgConnection, Postgres as Driver, postgres::PgArguments, query::Query};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -77,7 +77,27 @@ async fn write(
         .fetch_optional(&mut *transaction)
         .await?;
     let Some(mark) = mark else { return Ok(None) };
-    let written = sqlx::query(UPSERT)
+    let written = statement(partition, mark, columns)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Some((mark, written.rows_affected())))
+}
+
+/// Inserts or replaces within a transaction that holds the fence row; returns how many rows.
+pub(super) async fn put(
+    connection: &mut PgConnection,
+    partition: Partition,
+    mark: Version,
+    entries: &[Entry],
+) -> sqlx::Result<u64> {
+    let statement = statement(partition.0.cast_signed(), mark.as_i64(), Columns::of(entries));
+    Ok(statement.execute(connection).await?.rows_affected())
+}
+
+/// The statement with its values.
+fn statement(partition: i16, mark: i64, columns: Columns<'_>) -> Query<'_, Driver, PgArguments> {
+    sqlx::query(UPSERT)
         .bind(partition)
         .bind(mark)
         .bind(columns.instances)
@@ -89,10 +109,6 @@ async fn write(
         .bind(columns.operations)
         .bind(columns.metadata)
         .bind(columns.values)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(Some((mark, written.rows_affected())))
 }
 
 /// The batch, a column each.

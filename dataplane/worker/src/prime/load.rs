@@ -5,7 +5,7 @@ use async_nats::jetstream::Context;
 use birbnest_core::{Entry, EntryId, Partition, StreamNames, Timestamp, config::StreamConfig, newest};
 use birbnest_stores::{
     jetstream::{ReadError, last_entry},
-    postgres::{Postgres, PostgresError, Stored},
+    postgres::{Mode, Postgres, PostgresError, Stored},
     redis::{Cache, CacheError, Found, Lease},
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -87,6 +87,10 @@ impl Loader {
 
     /// Whether an entry was loaded: it may be gone, or another write may have come first.
     async fn fill(&self, key: Leased, queued: Option<Entry>, stored: Stored) -> Result<bool, LoadError> {
+        // Writes past the queue remove copies before they commit and never again.
+        if stored.mode == Mode::Through {
+            return Ok(false);
+        }
         let now = Timestamp::now();
         let newest = newest(queued, stored.entry, stored.mark, now);
         let live = newest.filter(|entry| entry.record.is_live(now));

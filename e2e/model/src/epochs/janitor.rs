@@ -2,13 +2,13 @@
 
 use super::{
     Rule, Steps,
-    state::{Observation, State, Stored},
+    state::{Mode, Observation, State, Stored},
 };
 
 impl Steps<'_> {
     pub(super) fn purge(&mut self, now: &State) {
         let bound = self.keeps(Rule::JanitorBoundToEpoch);
-        let known = !bound || now.fenced == now.incarnation;
+        let known = now.mode == Mode::Queue && (!bound || now.fenced == now.incarnation);
         if let Some(observation) = now.observation {
             self.after_the_horizon(now, observation);
         } else if now.floor > now.purged && known {

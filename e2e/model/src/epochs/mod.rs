@@ -1,9 +1,11 @@
 //! One key over several epochs: a stream's store is replaced by an older copy, and the fence notices. Two pods write,
-//! one worker drains, one janitor purges. A version is eight times the epoch plus the sequence.
+//! one worker drains, one janitor purges; while the stream is away PostgreSQL may take the writes. A version is eight times
+//! the epoch plus the sequence.
 
 mod janitor;
 mod pod;
 mod state;
+mod through;
 mod worker;
 
 use crate::explore::{Label, Model};
@@ -25,6 +27,13 @@ pub enum Rule {
     RestoreBreaksConnections,
     /// The mark stays below what an earlier epoch left in the stream.
     MarkBelowWaiting,
+    /// PostgreSQL takes writes only when every lease has ended, and an acknowledgement that comes after the own lease is
+    /// answered to nobody.
+    LeasesEndFirst,
+    /// The queue takes the writes again only when nothing can arrive any more that was published before.
+    WaitForHeld,
+    /// While PostgreSQL takes the writes, a condition is decided only against a row of that epoch.
+    DecideInTheEpoch,
 }
 
 /// One question to the model.
@@ -34,6 +43,10 @@ pub struct Setting {
     pub writes: [u8; 2],
     /// How often the store is replaced.
     pub restores: u8,
+    /// How often PostgreSQL takes the writes.
+    pub switches: u8,
+    /// How many of the writes it then takes may be conditional.
+    pub conditional: u8,
     /// The rules that are left out.
     pub without: &'static [Rule],
 }
@@ -117,6 +130,7 @@ impl Model for Setting {
             steps.drain(state);
             steps.purge(state);
             steps.restore(state);
+            steps.switch(state);
         }
         steps.found
     }
@@ -135,11 +149,12 @@ impl Model for Setting {
             epoch,
             purged,
             told,
+            mode,
             ..
         } = state;
         format!(
             "stream: last {last}, {message:?}, floor {floor}, incarnation {incarnation}; row {row:?}; \
-             epoch {epoch}, purged {purged}; acknowledged {told:?}"
+             epoch {epoch} ({mode:?}), purged {purged}; acknowledged {told:?}"
         )
     }
 }

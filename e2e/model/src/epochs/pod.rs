@@ -2,7 +2,7 @@
 
 use super::{
     Rule, Steps,
-    state::{At, Broken, State, Stored},
+    state::{At, Mode, State, Stored},
 };
 
 impl Steps<'_> {
@@ -10,15 +10,25 @@ impl Steps<'_> {
         let pod = now.pods[i];
         match pod.at {
             At::Idle => {
-                if !pod.connected || pod.epoch != now.epoch {
-                    self.pass_the_fence(now, i);
+                let known = pod.connected && pod.epoch == now.epoch;
+                match now.mode {
+                    Mode::Queue if !known || !pod.leased => self.pass_the_fence(now, i),
+                    Mode::Through if !known => self.learn_of_the_switch(now, i),
+                    _ => {}
                 }
-                if pod.connected && pod.writes > 0 {
-                    self.begin(now, i);
+                if pod.connected && pod.leased && pod.writes > 0 {
+                    self.begin(now, i, At::Publish);
+                }
+                if known && now.mode == Mode::Through && !pod.leased && pod.writes > 0 {
+                    self.begin(now, i, At::Commit);
                 }
             }
-            At::Publish => self.publish(now, i),
+            At::Publish => {
+                self.publish(now, i);
+                self.drop_held(now, i);
+            }
             At::Applied => self.acknowledge(now, i),
+            At::Commit => self.commit(now, i),
         }
     }
 
@@ -35,6 +45,7 @@ impl Steps<'_> {
         }
         next.pods[i].epoch = next.epoch;
         next.pods[i].connected = true;
+        next.pods[i].leased = true;
         let action = if went_back {
             "the fence: the stream went back, a new epoch"
         } else {
@@ -43,7 +54,15 @@ impl Steps<'_> {
         self.push(action, i, next.epoch, next);
     }
 
-    fn begin(&mut self, now: &State, i: usize) {
+    fn learn_of_the_switch(&mut self, now: &State, i: usize) {
+        let mut next = *now;
+        next.pods[i].epoch = now.epoch;
+        next.pods[i].connected = true;
+        next.pods[i].leased = false;
+        self.push("it learns that PostgreSQL takes the writes", i, now.epoch, next);
+    }
+
+    fn begin(&mut self, now: &State, i: usize, at: At) {
         let mut next = *now;
         next.numbers += 1;
         let number = next.numbers;
@@ -54,7 +73,7 @@ impl Steps<'_> {
             number,
             ..Stored::default()
         };
-        pod.at = At::Publish;
+        pod.at = at;
         self.push("a write begins", i, number, next);
     }
 
@@ -85,6 +104,9 @@ impl Steps<'_> {
                 next,
             );
         }
+        if self.keeps(Rule::LeasesEndFirst) && !pod.leased {
+            return self.push("the acknowledgement comes after the lease: unknown", i, 0, next);
+        }
         if !self.keeps(Rule::FenceNamesIncarnation) && pod.write.sequence < pod.seen {
             self.raise(&mut next);
             next.pods[i].epoch = next.epoch;
@@ -96,12 +118,7 @@ impl Steps<'_> {
                 next,
             );
         }
-        if pod.write.version <= pod.low {
-            next.broken = Some(Broken::Order);
-        }
-        if pod.write.version > now.told.version {
-            next.told = pod.write;
-        }
+        next.tell(pod.write, pod.low);
         next.pods[i].seen = pod.seen.max(pod.write.sequence);
         self.push("answered 201", i, pod.write.version, next);
     }

@@ -24,8 +24,20 @@ impl Stored {
 pub(super) enum At {
     #[default]
     Idle,
+    /// Sent; it arrives when it likes.
     Publish,
     Applied,
+    /// About to commit past the queue.
+    Commit,
+}
+
+/// Who takes the writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) enum Mode {
+    #[default]
+    Queue,
+    Closing,
+    Through,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +45,8 @@ pub(super) struct Pod {
     /// Whether its connection has passed the fence.
     pub(super) connected: bool,
     pub(super) epoch: u8,
+    /// Whether it may publish.
+    pub(super) leased: bool,
     /// The highest sequence it was acknowledged.
     pub(super) seen: u8,
     pub(super) at: At,
@@ -83,6 +97,7 @@ pub(super) enum Broken {
     NeverDelivered,
     Order,
     TwoValues,
+    Update,
 }
 
 impl Broken {
@@ -92,6 +107,7 @@ impl Broken {
             Self::NeverDelivered => "an acknowledged write is never delivered",
             Self::Order => "a later write has a lower version",
             Self::TwoValues => "one version has two values",
+            Self::Update => "an update past the queue is lost",
         }
     }
 }
@@ -121,6 +137,13 @@ pub struct State {
     pub(super) observation: Option<Observation>,
     /// Restores that are left.
     pub(super) left: u8,
+    pub(super) mode: Mode,
+    /// Versions that PostgreSQL has given in this epoch.
+    pub(super) given: u8,
+    /// Switches that are left.
+    pub(super) switches: u8,
+    /// Conditional writes past the queue that are left.
+    pub(super) conditional: u8,
     pub(super) told: Stored,
     /// Acknowledged, and gone with the store: nobody could have kept it, but its version is taken.
     pub(super) gone: Stored,
@@ -131,6 +154,7 @@ impl State {
     pub(super) fn start(setting: &Setting) -> Self {
         let pod = |writes| Pod {
             connected: true,
+            leased: true,
             writes,
             ..Pod::default()
         };
@@ -152,6 +176,10 @@ impl State {
             worker: Worker::default(),
             observation: None,
             left: setting.restores,
+            mode: Mode::Queue,
+            given: 0,
+            switches: setting.switches,
+            conditional: setting.conditional,
             told: nothing,
             gone: nothing,
             broken: None,
@@ -173,6 +201,16 @@ impl State {
             } else {
                 kept
             };
+        }
+    }
+
+    /// The client is told that this is written; `low` is what had been acknowledged to anybody before the write began.
+    pub(super) fn tell(&mut self, written: Stored, low: u8) {
+        if written.version <= low {
+            self.broken = Some(Broken::Order);
+        }
+        if written.version > self.told.version {
+            self.told = written;
         }
     }
 

@@ -11,6 +11,8 @@ pub(super) fn variants() -> Vec<Variant> {
         let setting = Setting {
             writes: [2, 1],
             restores,
+            switches: 0,
+            conditional: 0,
             without,
         };
         variant(name, Question::Epochs(setting), verdict)

@@ -5,6 +5,7 @@ mod epochs;
 mod failovers;
 mod reads;
 mod sweeps;
+mod through;
 
 use crate::{
     epochs as several,
@@ -78,6 +79,7 @@ pub fn all() -> Vec<Variant> {
         conditional::variants(),
         epochs::variants(),
         failovers::variants(),
+        through::variants(),
     ]
     .concat()
 }

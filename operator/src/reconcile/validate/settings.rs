@@ -43,6 +43,7 @@ fn cache(spec: &CacheSpec) -> Result<CacheConfig, Invalid> {
         negative_ttl: spec.negative_ttl,
         max_value_bytes: whole("cache.maxValueBytes", spec.max_value_bytes)?,
         write_mode: spec.write_mode,
+        on_queue_outage: spec.on_queue_outage,
         durability: spec.durability,
         prime: prime(&spec.prime)?,
     })

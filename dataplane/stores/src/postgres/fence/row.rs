@@ -22,10 +22,14 @@ pub(super) async fn select(
         .await
 }
 
-pub(super) async fn store(connection: &mut PgConnection, fence: &Fence) -> Result<(), PostgresError> {
+/// Writes back what may change.
+pub(in crate::postgres) async fn store(
+    connection: &mut PgConnection,
+    fence: &Fence,
+) -> Result<(), PostgresError> {
     sqlx::query(
         "UPDATE fence SET epoch = $2, base = $3, incarnation = $4, highest_version = $5, purge_sequence = $6, \
-         mark = $7, generation = $8, updated_at = now() WHERE partition = $1",
+         mark = $7, generation = $8, mode = $9, updated_at = now() WHERE partition = $1",
     )
     .bind(fence.partition.0.cast_signed())
     .bind(fence.epoch)
@@ -35,6 +39,7 @@ pub(super) async fn store(connection: &mut PgConnection, fence: &Fence) -> Resul
     .bind(fence.purge_sequence.cast_signed())
     .bind(fence.mark.as_i64())
     .bind(fence.generation.cast_signed())
+    .bind(fence.mode.name())
     .execute(connection)
     .await?;
     Ok(())
@@ -63,11 +68,7 @@ impl FenceRow {
             stream: self.stream,
             epoch: self.epoch,
             base: Base::new(counted("base", self.base)?).map_err(CorruptValue::from)?,
-            mode: match self.mode.as_str() {
-                "Queue" => Mode::Queue,
-                "Through" => Mode::Through,
-                _ => return Err(CorruptValue::Mode(self.mode).into()),
-            },
+            mode: mode(&self.mode)?,
             incarnation: Incarnation::stored(self.incarnation),
             highest_version: version("highest_version", self.highest_version)?,
             purge_sequence: counted("purge_sequence", self.purge_sequence)?,
@@ -82,6 +83,14 @@ impl FenceRow {
 /// A stored number that is never negative.
 fn counted(column: &'static str, value: i64) -> Result<u64, CorruptValue> {
     u64::try_from(value).map_err(|_| CorruptValue::Number { column, value })
+}
+
+/// A stored mode.
+pub(in crate::postgres) fn mode(name: &str) -> Result<Mode, CorruptValue> {
+    [Mode::Queue, Mode::Closing, Mode::Through]
+        .into_iter()
+        .find(|mode| mode.name() == name)
+        .ok_or_else(|| CorruptValue::Mode(name.to_owned()))
 }
 
 /// A stored version.
