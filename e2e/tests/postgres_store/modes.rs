@@ -1,5 +1,7 @@
 //! From the queue to PostgreSQL and back, as the fence row sees it.
 
+use std::num::NonZeroU64;
+
 use birbnest_core::Version;
 use birbnest_stores::postgres::{Fence, Mode, Observed, Postgres, Raised, WrittenThrough};
 
@@ -65,6 +67,18 @@ async fn nobody_raises_the_epoch_of_a_queue_that_is_closed() {
         panic!("{raised:?}")
     };
     assert_eq!((fence.mode, fence.epoch), (Mode::Closing, 1));
+}
+
+#[tokio::test]
+async fn writes_past_the_queue_lie_above_an_epoch_of_which_nothing_is_recorded() {
+    let postgres = table().await;
+    let raised = postgres.raise_epoch(PARTITION, 1, &incarnation("two"), 900).await;
+    let raised = raised.unwrap().into_fence();
+    assert!(postgres.close_queue(PARTITION, 2).await.unwrap());
+    assert!(postgres.begin_writing_through(PARTITION, 2).await.unwrap());
+    let first = write(&postgres, "robin", &["1"]).await;
+    let acknowledged = raised.base.version(NonZeroU64::new(1_000).unwrap()).unwrap();
+    assert!(first > acknowledged, "{first} after {acknowledged}");
 }
 
 #[tokio::test]

@@ -38,7 +38,9 @@ impl Postgres {
         epoch: i64,
     ) -> Result<bool, PostgresError> {
         self.step(partition, epoch, Mode::Closing, |now| {
-            let base = Base::above(now.highest_version).map_err(CorruptValue::from)?;
+            // A raise may have come just before, and nothing of its epoch has been recorded.
+            let reached = now.highest_version.max(Version::new(now.base.get())?);
+            let base = Base::above(reached).map_err(CorruptValue::from)?;
             Ok(Fence {
                 mode: Mode::Through,
                 epoch: now.epoch + 1,
