@@ -46,6 +46,6 @@ soak: ## shows that memory stays bounded: 1M keys, a backlog of 1M, 1,000 slow c
 	@e2e/scripts/prerequisites rust servers && e2e/scripts/build
 	@e2e/scripts/soak $(SOAK)
 
-model: ## explores the protocol state by state, and without each of its rules (two minutes, 2 GB)
+model: ## explores the protocol state by state, and without each of its rules (six minutes, 2 GB)
 	@e2e/scripts/prerequisites rust && e2e/scripts/build
 	@e2e/scripts/model
