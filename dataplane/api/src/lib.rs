@@ -2,9 +2,9 @@
 //!
 //! A request passes each room once: it comes in at [`front`], [`limits`] lets it in, [`routes`] finds its handler, an
 //! extractor of [`request`] parses it, [`write`] or [`read`] does the work on the stores, [`response`] says what came of
-//! it. A write that depends on what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`].
-//! [`dead_letters`], [`replay`], [`prime`] and [`watermarks`] are for administrators. Each core has a connection to Redis of
-//! its own; the one to NATS is shared.
+//! it. A write that depends on what is there goes through [`decide`]; one that waits for PostgreSQL through [`durable`];
+//! while NATS is away PostgreSQL may take writes [`through`] itself. [`dead_letters`], [`replay`], [`prime`] and
+//! [`watermarks`] are for administrators. Each core has connections to Redis and NATS of its own.
 
 mod app;
 mod arithmetic;

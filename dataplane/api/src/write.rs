@@ -34,6 +34,13 @@ pub(crate) struct Order {
     pub(crate) held: Option<Arc<Share>>,
 }
 
+impl Order {
+    /// Whether it can be carried out whatever is there.
+    fn is_blind(&self) -> bool {
+        self.change.is_blind() && self.terms.are_blind()
+    }
+}
+
 /// What a write came to.
 #[derive(Debug)]
 pub(crate) struct Written {
@@ -106,7 +113,7 @@ impl WritePath {
             return self.past_the_queue(through, order, partition, wanted).await;
         }
         let held = order.held.clone();
-        let decided = if order.change.is_blind() && order.terms.are_blind() {
+        let decided = if order.is_blind() {
             let entry = self.append(order, hash, partition).await?;
             Decided {
                 entry,
@@ -147,9 +154,10 @@ impl WritePath {
         partition: Partition,
         wanted: Durability,
     ) -> Result<Written, Problem> {
-        if !order.change.is_blind() || !order.terms.are_blind() {
+        if !order.is_blind() {
             return Err(Problem::unavailable(
-                "while the queue is away only plain writes and deletes are made: conditions, Idempotency-Key, patches and                  increments have to wait for it; nothing was written",
+                "while the queue is away only plain writes and deletes are made: conditions, Idempotency-Key, patches and \
+                 increments have to wait for it; nothing was written",
             ));
         }
         let record = said(order.id, order.change);

@@ -111,9 +111,7 @@ impl FenceWatch {
 
     /// Who takes the writes of a partition, as last read.
     pub fn mode(&self, partition: Partition) -> Option<Mode> {
-        let fences = self.fences.borrow();
-        let mut modes = fences.iter().filter(|fence| fence.partition == partition);
-        modes.next().map(|fence| fence.mode)
+        find(&self.fences.borrow(), partition).map(|fence| fence.mode)
     }
 
     /// Whether PostgreSQL takes the writes of any partition, as last read.
@@ -136,12 +134,12 @@ impl FenceWatch {
 
     /// The fence of a partition, if it has been read and exists.
     pub fn get(&self, partition: Partition) -> Option<Fence> {
-        self.fences
-            .borrow()
-            .iter()
-            .find(|fence| fence.partition == partition)
-            .cloned()
+        find(&self.fences.borrow(), partition).cloned()
     }
+}
+
+fn find(fences: &[Fence], partition: Partition) -> Option<&Fence> {
+    fences.iter().find(|fence| fence.partition == partition)
 }
 
 /// What the looks go to.

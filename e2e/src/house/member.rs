@@ -72,6 +72,16 @@ impl Member {
         self.client.request(Method::GET, "/health").send().await
     }
 
+    /// Whether it says of a backend that it reaches it; for [`eventually`].
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn reaches(&self, backend: &str) -> Result<Answer, String> {
+        seen(self.health().await, |health| {
+            health.member("checks")[backend] == "healthy"
+        })
+    }
+
     /// The sum of a metric over its labels, 0 when it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self

@@ -144,12 +144,7 @@ impl House {
             }
         }
         for api in &self.apis {
-            eventually("every connection to NATS is there again", || async {
-                seen(api.health().await, |health| {
-                    health.member("checks")["nats"] == "healthy"
-                })
-            })
-            .await;
+            eventually("every connection to NATS is there again", || api.reaches("nats")).await;
         }
         began.elapsed()
     }

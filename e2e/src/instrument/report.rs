@@ -74,11 +74,14 @@ impl Report {
         self.findings.is_empty()
     }
 
-    /// Writes it as JSON.
+    /// Writes it as JSON, into a folder that need not be there yet.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         Ok(fs::write(path, serde_json::to_string_pretty(self)?)?)
     }
 }

@@ -17,13 +17,15 @@ use super::{
     place::{free_port, fresh_directory, program, unique},
     process::{Process, Recipe},
 };
-use crate::wait::eventually;
+use crate::wait::{eventually, seen};
 
 /// A NATS server. Its store survives a restart and a kill -9.
 #[derive(Debug)]
 pub struct NatsServer {
     process: Process,
     address: SocketAddrV4,
+    /// Where it says how it is: with every member of a cluster.
+    monitor: Option<SocketAddrV4>,
     store: PathBuf,
     copy: PathBuf,
     /// Unmounted after the server's end.
@@ -48,7 +50,7 @@ impl NatsServer {
     /// When it does not come up.
     pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
         let address = SocketAddrV4::new(host, free_port());
-        let server = Self::new(address, disk, "");
+        let server = Self::new(address, disk, None, "");
         server.start().await;
         server
     }
@@ -67,9 +69,11 @@ impl NatsServer {
             .collect::<Vec<_>>()
             .join(", ");
         let member = |route: &SocketAddrV4| {
-            let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port());
-            let cluster = format!("cluster {{ name: e2e, listen: \"{route}\", routes: [{list}] }}\n");
-            Self::new(address, Disk::Trusted, &cluster)
+            let [address, monitor] = [(); 2].map(|()| SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()));
+            let cluster = format!(
+                "http: \"{monitor}\"\ncluster {{ name: e2e, listen: \"{route}\", routes: [{list}] }}\n"
+            );
+            Self::new(address, Disk::Trusted, Some(monitor), &cluster)
         };
         let members: Vec<_> = routes.iter().map(member).collect();
         // None of them answers before there are two.
@@ -80,7 +84,7 @@ impl NatsServer {
         members
     }
 
-    fn new(address: SocketAddrV4, disk: Disk, cluster: &str) -> Self {
+    fn new(address: SocketAddrV4, disk: Disk, monitor: Option<SocketAddrV4>, cluster: &str) -> Self {
         let directory = fresh_directory("nats");
         let place = directory.join("disk");
         let small = (disk == Disk::Small).then(|| SmallDisk::mount(&place));
@@ -90,6 +94,7 @@ impl NatsServer {
         Self {
             process,
             address,
+            monitor,
             store,
             copy: directory.join("copy"),
             disk: small,
@@ -116,7 +121,8 @@ impl NatsServer {
         format!("cache_{}", unique())
     }
 
-    /// Starts it again on the same port and store.
+    /// Starts it again on the same port and store. A member of a cluster is back when it has everything that the others
+    /// have: until then the next one must not be taken away, just as Kubernetes waits for `/healthz`.
     ///
     /// # Panics
     /// When it does not come up.
@@ -135,6 +141,9 @@ impl NatsServer {
                 .map_err(|error| error.to_string())
         })
         .await;
+        if let Some(monitor) = self.monitor {
+            eventually("the member is up to date", || healthy(monitor)).await;
+        }
     }
 
     /// Ends it in order.
@@ -208,6 +217,13 @@ impl NatsServer {
             Err(error) => panic!("NATS: {error}"),
         }
     }
+}
+
+async fn healthy(monitor: SocketAddrV4) -> Result<(), String> {
+    let asked = reqwest::get(format!("http://{monitor}/healthz")).await;
+    let answer = asked.map_err(|error| error.to_string())?;
+    let (status, text) = (answer.status(), answer.text().await);
+    seen((status, text), |(status, _)| status.is_success()).map(drop)
 }
 
 /// Makes `to` a copy of the directory `from`.

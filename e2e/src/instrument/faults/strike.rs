@@ -177,6 +177,5 @@ async fn full_disk(house: &House, length: Duration) {
     house.nats.fill_disk();
     sleep(length).await;
     house.nats.clear_disk();
-    house.nats.kill9();
-    house.nats.start().await;
+    kill(house, &[Target::Nats], Duration::ZERO).await;
 }
