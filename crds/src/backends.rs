@@ -111,6 +111,12 @@ pub struct PostgresSpec {
     #[serde(default = "connections")]
     #[schemars(range(min = 2, max = 100))]
     pub max_connections: i32,
+    /// Tables that the entries are spread over, by the hash of their key: smaller indexes, and more than one can be
+    /// vacuumed at a time. 1 to 256. A change moves all entries in one transaction, during which misses and the workers
+    /// wait.
+    #[serde(default = "one_table")]
+    #[schemars(range(min = 1, max = 256))]
+    pub table_partitions: i32,
     /// Schema that holds the tables. Lower-case letters, digits and underscores, at most 63; fixed once the BirbNest
     /// exists. BirbNests that share a database need one each.
     #[serde(default = "tables")]
@@ -174,6 +180,10 @@ pub struct ManagedStoreSpec {
 
 fn connections() -> i32 {
     10
+}
+
+fn one_table() -> i32 {
+    1
 }
 
 fn tables() -> String {

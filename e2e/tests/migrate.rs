@@ -63,6 +63,49 @@ fn secrets(url: &str) -> Secrets {
 
 const APPLIED: &str = "SELECT coalesce(max(version), 0) FROM nest_a._sqlx_migrations WHERE success";
 
+/// What the migrations gave the entries, whatever tables they are in.
+const SHAPE: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
+    SELECT replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') AS line FROM pg_index
+     WHERE indrelid = 'nest_a.cache_entries'::regclass
+     UNION SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+     WHERE conrelid = 'nest_a.cache_entries'::regclass
+     UNION SELECT DISTINCT array_to_string(reloptions, ', ') FROM pg_class
+     WHERE relkind = 'r' AND relname LIKE 'cache_entries%'
+     UNION SELECT attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || ' ' || attcollation
+                  || coalesce(pg_get_expr(adbin, adrelid), '')
+      FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+     WHERE attrelid = 'nest_a.cache_entries'::regclass AND attnum > 0) AS shape";
+
+const TABLES: &str = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'cache\\_entries%'";
+
+#[tokio::test]
+async fn entries_are_spread_over_tables_and_put_together_again() {
+    let mut database = Database::fresh().await;
+    database.migrate().await.unwrap();
+    database
+        .run(
+            "INSERT INTO nest_a.cache_entries (instance, key, version, created_at, updated_at, partition, value)
+             SELECT 'i', 'key-' || n, n, now(), now(), 0, to_json(n) FROM generate_series(1, 1000) AS n",
+        )
+        .await;
+    let entries = "SELECT md5(string_agg(e::text, '' ORDER BY key)) FROM nest_a.cache_entries AS e";
+    let (shape, before) = (
+        database.ask::<String>(SHAPE).await,
+        database.ask::<String>(entries).await,
+    );
+    assert!(
+        shape.contains("fillfactor=80") && shape.contains("WHERE tombstone"),
+        "{shape}"
+    );
+    for tables in [8_u16, 3, 1] {
+        database.config.postgres.table_partitions = tables;
+        database.migrate().await.unwrap();
+        assert_eq!(database.ask::<i64>(TABLES).await, i64::from(tables));
+        assert_eq!(database.ask::<String>(SHAPE).await, shape, "{tables} tables");
+        assert_eq!(database.ask::<String>(entries).await, before, "{tables} tables");
+    }
+}
+
 #[tokio::test]
 async fn a_fresh_database_gets_the_schema_and_a_second_run_changes_nothing() {
     let database = Database::fresh().await;

@@ -4,40 +4,13 @@
 
 use std::time::Duration;
 
-use birbnest_core::{EntryId, Partition, StreamNames};
+use birbnest_core::{EntryId, Partition};
 use birbnest_e2e::{
     house::House,
     load::Load,
-    servers::NatsServer,
     wait::{eventually, seen},
 };
 use serde_json::json;
-
-/// The members of the house's cluster.
-fn members(house: &House) -> Vec<&NatsServer> {
-    std::iter::once(&house.nats).chain(&house.nats_peers).collect()
-}
-
-/// The member that leads the stream of a partition.
-async fn leader(house: &House, partition: u16) -> Result<&NatsServer, String> {
-    let name = StreamNames::new(&house.config.stream.prefix).stream(Partition(partition));
-    for member in members(house) {
-        let Ok(client) = member.connect().await else {
-            continue;
-        };
-        let stream = async_nats::jetstream::new(client).get_stream(&name).await;
-        let Ok(stream) = stream else { continue };
-        let cluster = stream.cached_info().cluster.as_ref().ok_or("no cluster")?;
-        let leader = cluster.leader.as_deref().ok_or("no leader")?;
-        let found = members(house).into_iter().find(|member| member.name() == leader);
-        return found.ok_or_else(|| format!("{leader} is no member"));
-    }
-    Err("nobody answers".to_owned())
-}
-
-async fn until_led(house: &House, partition: u16) -> &NatsServer {
-    eventually("the stream has a leader", || leader(house, partition)).await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them() {
@@ -45,13 +18,13 @@ async fn leaders_that_are_killed_under_load_take_no_acknowledged_write_with_them
     let load = Load::start(&house.clients(), 4, 200, Duration::ZERO);
     for partition in 0..3 {
         load.until_more(300).await;
-        let leader = until_led(&house, partition).await;
+        let leader = house.until_led(Partition(partition)).await;
         leader.kill9();
         let away = house.until_writable().await;
         eprintln!("the leader of partition {partition} was killed, writes went on after {away:?}");
         load.until_more(100).await;
         leader.start().await;
-        until_led(&house, partition).await;
+        house.until_led(Partition(partition)).await;
     }
     let ledger = load.stop().await;
     assert!(
@@ -71,7 +44,7 @@ const fn epoch_of(version: u64) -> u64 {
 async fn a_rolling_restart_keeps_the_epoch() {
     let house = House::plan().nats_cluster().open().await;
     let first = house.put("robin", json!(0)).await.expect(201);
-    for member in members(&house) {
+    for member in house.nats_members() {
         member.kill9();
         member.start().await;
         house.until_writable().await;
@@ -94,7 +67,7 @@ async fn an_older_copy_of_the_store_of_a_single_server_ends_the_epoch() {
 async fn older_copies_end_the_epoch(house: &House) {
     house.worker().stop().await;
     kill_all(house);
-    for member in members(house) {
+    for member in house.nats_members() {
         member.copy_store();
     }
     start_all(house).await;
@@ -106,7 +79,7 @@ async fn older_copies_end_the_epoch(house: &House) {
     }
     house.api().kill9();
     kill_all(house);
-    for member in members(house) {
+    for member in house.nats_members() {
         member.restore_store();
     }
     start_all(house).await;
@@ -121,18 +94,18 @@ async fn older_copies_end_the_epoch(house: &House) {
 }
 
 fn kill_all(house: &House) {
-    for member in members(house) {
+    for member in house.nats_members() {
         member.kill9();
     }
 }
 
 /// None of them answers before there are two.
 async fn start_all(house: &House) {
-    for member in members(house) {
+    for member in house.nats_members() {
         member.process().start();
     }
     for partition in 0..house.config.stream.partitions {
-        until_led(house, partition).await;
+        house.until_led(Partition(partition)).await;
     }
 }
 
@@ -197,7 +170,7 @@ async fn conditional_writes_are_exact_while_the_leader_changes() {
     let fault = async {
         let key = EntryId::global("counter".parse().unwrap());
         let partition = key.hash().partition(house.config.stream.partitions);
-        let leader = until_led(&house, partition.0).await;
+        let leader = house.until_led(partition).await;
         eventually("some increments are made", || async {
             let read = house.get("counter").await;
             seen(read.status == 200 && read.value().as_u64() > Some(50), |made| {

@@ -1,4 +1,4 @@
-//! PostgreSQL has a standby, which takes over when the primary is gone: with everything that was committed, or without
+//! PostgreSQL has the entries in several tables, and a standby, which takes over when the primary is gone: with everything that was committed, or without
 //! the last of it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
@@ -19,8 +19,10 @@ use serde_json::json;
 const SECONDS: Duration = Duration::from_secs(5);
 
 fn plan(horizon: u64) -> Plan {
-    let plan = House::plan().standby();
-    plan.config(|config| config.stream.horizon = Period::from_secs(horizon))
+    House::plan().standby().config(|config| {
+        config.stream.horizon = Period::from_secs(horizon);
+        config.postgres.table_partitions = 8;
+    })
 }
 
 /// The primary dies and its standby takes over.

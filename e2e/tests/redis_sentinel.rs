@@ -27,7 +27,7 @@ async fn a_killed_master_costs_no_read_and_no_write_and_its_replica_serves_hits(
     let load = Load::start(&house.clients(), 4, 100, Duration::ZERO);
     load.until_more(300).await;
     house.redis.process().kill9();
-    sentinels.until_failed_over().await;
+    sentinels.replica.until_master().await;
     for client in house.clients() {
         assert_eq!(client.until_hit("robin").await.value(), json!(1));
     }
@@ -52,7 +52,7 @@ async fn a_master_that_was_replaced_without_noticing_is_left_by_everybody() {
     }
     // It goes on answering everybody but the sentinels, which cannot tell it that it is the master no more.
     sentinels.lose_sight_of(&house.redis).await;
-    sentinels.until_failed_over().await;
+    sentinels.replica.until_master().await;
     eventually("nobody uses the old master", || async {
         let clients: String = house.redis.run(&["CLIENT", "LIST", "TYPE", "normal"]).await;
         // The one that asks is left, and the sentinels, who have a user of their own.

@@ -26,6 +26,17 @@ pub enum MigrateError {
         /// What the database said.
         source: sqlx::Error,
     },
+    /// The database refused to move the entries, which stayed where they were.
+    #[error(
+        "the entries could not be spread over {tables} tables and stayed as they were: {}",
+        told(source)
+    )]
+    Unspread {
+        /// Over how many.
+        tables: u16,
+        /// What the database said.
+        source: sqlx::Error,
+    },
     /// A migration that was applied is not the one of this release.
     #[error(
         "migration {0} was applied in another form than this release has: the schema is not one of a released BirbNest"

@@ -1,11 +1,14 @@
 //! Applies the schema migrations in `migrations/`, each in a transaction of its own: one that fails leaves nothing
 //! behind, and the ones before it stay. Two runs at once wait for each other.
 //!
+//! Then spreads the entries over as many tables as are configured.
+//!
 //! Migrations only go forward. A release reads the schema of the release after it, so that pods of both can serve
 //! during a rollout; for the same reason an older release accepts a schema that is newer than its own.
 
 mod error;
 mod schema;
+mod spread;
 mod streams;
 
 use birbnest_core::config::{Config, Secrets};

@@ -11,7 +11,7 @@ use sqlx::{
     migrate::{self, Migrate, Migration, Migrator},
 };
 
-use crate::MigrateError;
+use crate::{MigrateError, spread::spread};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -38,7 +38,12 @@ pub(crate) async fn migrate(url: &str, config: &PostgresConfig) -> Result<Applie
     let mut connection = connect(url, config).await?;
     lock(&mut connection, &config.schema).await?;
     create_schema(&mut connection, &config.schema).await?;
-    let applied = apply_pending(&mut connection).await;
+    let applied = async {
+        let applied = apply_pending(&mut connection).await?;
+        spread(&mut connection, config.table_partitions).await?;
+        Ok(applied)
+    }
+    .await;
     // The lock ends with the connection in any case.
     close(connection).await;
     applied

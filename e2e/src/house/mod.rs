@@ -1,6 +1,7 @@
 //! A whole BirbNest on loopback: its own servers, migrated, with APIs and workers as the real binaries.
 
 mod binaries;
+mod leaders;
 mod links;
 mod member;
 mod plan;

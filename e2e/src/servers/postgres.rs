@@ -28,6 +28,7 @@ const OWNER: &str = "postgres";
 pub struct PostgresServer {
     process: Process,
     address: SocketAddrV4,
+    data: PathBuf,
 }
 
 impl PostgresServer {
@@ -48,16 +49,21 @@ impl PostgresServer {
     /// When it does not come up.
     pub async fn start_on(host: Ipv4Addr, disk: Disk) -> Self {
         let directory = fresh_directory("postgres");
-        let data = initialised(&directory).await;
-        Self::start_with(host, &data, &directory, disk).await
-    }
-
-    async fn start_with(host: Ipv4Addr, data: &Path, directory: &Path, disk: Disk) -> Self {
-        let address = SocketAddrV4::new(host, free_port());
-        let process = Process::new("postgres", recipe(address, data, directory, disk), directory);
-        let server = Self { process, address };
+        own(&directory);
+        let server = Self::new(host, &directory, disk);
+        initialise(&server.data).await;
         server.start().await;
         server
+    }
+
+    fn new(host: Ipv4Addr, directory: &Path, disk: Disk) -> Self {
+        let (address, data) = (SocketAddrV4::new(host, free_port()), directory.join("data"));
+        let process = Process::new("postgres", recipe(address, &data, directory, disk), directory);
+        Self {
+            process,
+            address,
+            data,
+        }
     }
 
     /// Starts a standby that follows this server, asynchronously.
@@ -67,14 +73,44 @@ impl PostgresServer {
     pub async fn start_standby(&self, disk: Disk) -> Self {
         let directory = fresh_directory("postgres-standby");
         own(&directory);
-        let data = directory.join("data");
-        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let standby = Self::new(*self.address.ip(), &directory, disk);
+        standby.follow(self).await;
+        standby
+    }
+
+    /// Forgets everything and starts as a standby that follows `primary`, asynchronously. It must not be running.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn follow(&self, primary: &Self) {
+        // It is not there the first time.
+        let _ = fs::remove_dir_all(&self.data);
+        let (host, port) = (
+            primary.address.ip().to_string(),
+            primary.address.port().to_string(),
+        );
         let from = ["-h", &host, "-p", &port, "-U", OWNER];
         let how = ["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"];
         let arguments = from.iter().chain(&how).map(Into::into);
-        let arguments = arguments.chain([data.clone().into()]).collect();
+        let arguments = arguments.chain([self.data.clone().into()]).collect();
+        let directory = fresh_directory("pg_basebackup");
         run_as_owner("pg_basebackup", arguments, &directory).await;
-        Self::start_with(*self.address.ip(), &data, &directory, disk).await
+        self.start().await;
+    }
+
+    /// Waits until a standby gets everything as it is committed.
+    ///
+    /// # Panics
+    /// When none does in half a minute.
+    pub async fn until_followed(&self) {
+        eventually("a standby follows", || async {
+            let mut connection = PgConnection::connect(&self.url()).await?;
+            let streaming = sqlx::query("SELECT FROM pg_stat_replication WHERE state = 'streaming'");
+            let streaming = streaming.fetch_all(&mut connection).await?.len();
+            anyhow::ensure!(streaming == 1, "{streaming} standbys follow");
+            anyhow::Ok(())
+        })
+        .await;
     }
 
     /// Makes a primary of this standby.
@@ -244,17 +280,14 @@ fn recipe(address: SocketAddrV4, data: &Path, sockets: &Path, disk: Disk) -> Rec
     }
 }
 
-/// A copy of a data directory that `initdb` made once for this process.
-async fn initialised(directory: &Path) -> PathBuf {
+/// Makes `data` a copy of a data directory that `initdb` made once for this process.
+async fn initialise(data: &Path) {
     static TEMPLATE: OnceCell<PathBuf> = OnceCell::const_new();
-    let template = TEMPLATE.get_or_init(initialise).await;
-    own(directory);
-    let data = directory.join("data");
+    let template = TEMPLATE.get_or_init(template).await;
     run_to_end("cp", [OsStr::new("-a"), template.as_os_str(), data.as_os_str()]).await;
-    data
 }
 
-async fn initialise() -> PathBuf {
+async fn template() -> PathBuf {
     let directory = fresh_directory("postgres-template");
     own(&directory);
     let data = directory.join("data");

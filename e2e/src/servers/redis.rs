@@ -11,7 +11,7 @@ use super::{
     place::{free_port, fresh_directory, program},
     process::{Process, Recipe},
 };
-use crate::wait::eventually;
+use crate::wait::{eventually, seen};
 
 /// A Redis server that keeps nothing over a restart, unless a snapshot was asked for.
 #[derive(Debug)]
@@ -77,6 +77,34 @@ impl RedisServer {
         let mut connection = self.connect().await?;
         let (name, arguments) = command.split_first().unwrap_or((&"PING", &[]));
         redis::cmd(name).arg(arguments).query_async(&mut connection).await
+    }
+
+    /// Whether it answers, and takes writes.
+    pub async fn is_master(&self) -> bool {
+        let info = self.ask::<String>(&["INFO", "replication"]).await;
+        info.is_ok_and(|info| info.contains("role:master"))
+    }
+
+    /// Waits until it takes writes. A promotion ends the connections of clients, also of the one that asks.
+    ///
+    /// # Panics
+    /// When it does not in half a minute.
+    pub async fn until_master(&self) {
+        eventually("the replica is the master", || async {
+            seen(self.is_master().await, |master| *master)
+        })
+        .await;
+    }
+
+    /// Whether it gets everything that `master` has.
+    ///
+    /// # Errors
+    /// With what it says of itself, if it does not.
+    pub async fn follows(&self, master: &Self) -> Result<(), String> {
+        let port = format!("master_port:{}\r", master.address.port());
+        let info = self.ask::<String>(&["INFO", "replication"]).await;
+        let following = |info: &String| info.contains(&port) && info.contains("master_link_status:up");
+        seen(info.map_err(|error| error.to_string())?, following).map(drop)
     }
 
     /// Starts it again, empty, on the same port.

@@ -72,18 +72,6 @@ impl Sentinels {
         server.run::<()>(&refuse).await;
     }
 
-    /// Waits until the replica is the master, for the sentinels and for itself.
-    pub async fn until_failed_over(&self) {
-        eventually("the replica is the master", || async {
-            // A promotion ends the connections of clients, this one's, too.
-            let info = self.replica.ask::<String>(&["INFO", "replication"]).await;
-            seen(info.map_err(|error| error.to_string())?, |info| {
-                info.contains("role:master")
-            })
-        })
-        .await;
-    }
-
     async fn until_acquainted(&self) {
         for port in &self.ports {
             eventually("a sentinel knows the others and the replica", || async {

@@ -21,7 +21,7 @@ use birbnest_e2e::{
 use birbnest_stores::postgres::{Postgres, PostgresError};
 use serde_json::value::RawValue;
 use sqlx::{Connection, PgConnection};
-use table::{PARTITION, id, mark, stored, table, table_at, text, tombstone, value, version};
+use table::{PARTITION, id, mark, spread_over, stored, table, table_at, text, tombstone, value, version};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -46,7 +46,11 @@ async fn an_entry_comes_back_byte_for_byte() {
 
 #[tokio::test]
 async fn an_older_version_never_replaces_a_newer_one() {
-    let postgres = table().await;
+    newer_versions_stay(&table().await).await;
+    newer_versions_stay(&spread_over(4).await).await;
+}
+
+async fn newer_versions_stay(postgres: &Postgres) {
     postgres
         .upsert(PARTITION, &[value("a", 5, "5"), value("b", 6, "6")])
         .await
@@ -56,8 +60,8 @@ async fn an_older_version_never_replaces_a_newer_one() {
         .await
         .unwrap();
     assert_eq!(written.rows, 1);
-    assert_eq!(text(&stored(&postgres, "a").await.unwrap()), "5");
-    assert_eq!(text(&stored(&postgres, "b").await.unwrap()), "7");
+    assert_eq!(text(&stored(postgres, "a").await.unwrap()), "5");
+    assert_eq!(text(&stored(postgres, "b").await.unwrap()), "7");
     let again = postgres
         .upsert(PARTITION, &[value("a", 5, "5"), value("b", 7, "7")])
         .await
@@ -134,7 +138,16 @@ async fn many_keys_are_read_in_the_order_of_the_questions() {
 
 #[tokio::test]
 async fn the_sweep_leaves_whatever_is_above_the_mark() {
-    let postgres = table().await;
+    the_sweep_leaves_what_it_must(&table().await).await;
+}
+
+#[tokio::test]
+async fn the_sweep_of_one_table_leaves_the_others() {
+    // Fewer tables than keys: one of them holds several.
+    the_sweep_leaves_what_it_must(&spread_over(4).await).await;
+}
+
+async fn the_sweep_leaves_what_it_must(postgres: &Postgres) {
     let mut expired = [value("old", 2, "2"), value("young", 12, "12")];
     for entry in &mut expired {
         entry.record.expires_at = Some(entry.record.updated_at.plus_seconds(1));
@@ -149,7 +162,7 @@ async fn the_sweep_leaves_whatever_is_above_the_mark() {
     postgres.upsert(PARTITION, &expired).await.unwrap();
     assert_eq!(postgres.sweep(PARTITION, 100).await.unwrap().total(), 0);
 
-    mark(&postgres, 10).await;
+    mark(postgres, 10).await;
     let swept = postgres.sweep(PARTITION, 100).await.unwrap();
     assert_eq!((swept.tombstones, swept.expired), (1, 1));
     for (key, there) in [
@@ -159,7 +172,7 @@ async fn the_sweep_leaves_whatever_is_above_the_mark() {
         ("young", true),
         ("c", true),
     ] {
-        assert_eq!(stored(&postgres, key).await.is_some(), there, "{key}");
+        assert_eq!(stored(postgres, key).await.is_some(), there, "{key}");
     }
     let fence = postgres.fence(PARTITION).await.unwrap().unwrap();
     assert!(fence.highest_version >= version(10));

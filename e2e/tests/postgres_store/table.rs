@@ -18,14 +18,26 @@ pub(crate) async fn table() -> Postgres {
     postgres
 }
 
+/// The same, spread over so many.
+pub(crate) async fn spread_over(tables: u16) -> Postgres {
+    let url = PostgresServer::shared().await.fresh_database().await;
+    let mut config = Config::default();
+    config.postgres.table_partitions = tables;
+    migrated(&url, &config).await
+}
+
 pub(crate) async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
     let config = Config::default();
+    (migrated(url, &config).await, config.postgres)
+}
+
+async fn migrated(url: &str, config: &Config) -> Postgres {
     let secrets = Secrets {
         postgres_url: url.to_owned(),
         nats_url: String::new(),
         redis_url: String::new(),
     };
-    birbnest_migrate::run(&config, &secrets, Tasks::default())
+    birbnest_migrate::run(config, &secrets, Tasks::default())
         .await
         .unwrap();
     let postgres = Postgres::connect(url, "test", &config.postgres).unwrap();
@@ -33,7 +45,7 @@ pub(crate) async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
         .create_fence_if_absent(PARTITION, "cache_persist_0", &incarnation("one"), Version::ZERO)
         .await
         .unwrap();
-    (postgres, config.postgres)
+    postgres
 }
 
 pub(crate) fn incarnation(name: &str) -> Incarnation {

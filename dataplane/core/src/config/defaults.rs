@@ -51,6 +51,7 @@ impl Default for PostgresConfig {
         Self {
             schema: "birbnest".to_owned(),
             max_connections: 10,
+            table_partitions: 1,
             statement_timeout: Period::from_secs(5),
         }
     }

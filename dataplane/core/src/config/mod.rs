@@ -140,6 +140,9 @@ pub struct PostgresConfig {
     /// Connections that one process may open. 2 to 100.
     #[garde(range(min = 2, max = 100))]
     pub max_connections: u32,
+    /// Tables that the entries are spread over, by the hash of their key. 1 to 256.
+    #[garde(range(min = 1, max = 256))]
+    pub table_partitions: u16,
     /// How long one statement may take, and how long a request waits for a connection.
     #[garde(custom(between(100, 60_000)))]
     pub statement_timeout: Period,

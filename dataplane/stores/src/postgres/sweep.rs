@@ -24,17 +24,19 @@ impl Swept {
 
 /// Their version is at or below the mark: no older write of the key can arrive, since all those are ignored. Only a dead
 /// letter could, by a replay, which has to find what is newer.
-const TOMBSTONES: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM cache_entries AS swept WHERE tombstone AND partition = $1 AND version <= $2
+const TOMBSTONES: &str = "DELETE FROM cache_entries AS entry USING (
+    SELECT instance, key FROM cache_entries AS swept WHERE tombstone AND partition = $1 AND version <= $2
        AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
-     LIMIT $3))";
+     LIMIT $3) AS gone
+ WHERE entry.instance = gone.instance AND entry.key = gone.key";
 
 /// The minute is for clocks that differ: whether an entry has expired is decided by those who read it.
-const EXPIRED: &str = "DELETE FROM cache_entries WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM cache_entries AS swept
+const EXPIRED: &str = "DELETE FROM cache_entries AS entry USING (
+    SELECT instance, key FROM cache_entries AS swept
      WHERE expires_at < now() - interval '1 minute' AND partition = $1 AND version <= $2
        AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
-     LIMIT $3))";
+     LIMIT $3) AS gone
+ WHERE entry.instance = gone.instance AND entry.key = gone.key";
 
 impl Postgres {
     /// Removes up to `limit` tombstones and up to `limit` expired entries of a partition, none above its mark.
@@ -50,7 +52,8 @@ impl Postgres {
 
 async fn sweep(connection: &mut PgConnection, partition: i16, limit: u32) -> sqlx::Result<Option<Swept>> {
     let mut transaction = connection.begin().await?;
-    // Waits for the batches in progress and holds off the next ones: they look at the mark under a share lock.
+    // Waits for the batches in progress and holds off the next ones, which look at the mark under a share lock: what is
+    // found here does not change before it is removed.
     // The row keeps the highest version, which is at least the mark and so at least all that is removed here.
     let mark = sqlx::query_scalar::<_, i64>("SELECT mark FROM fence WHERE partition = $1 FOR UPDATE")
         .bind(partition)

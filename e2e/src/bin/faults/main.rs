@@ -9,12 +9,12 @@ use std::{
 };
 
 use anyhow::Context;
-use birbnest_core::config::Config;
+use birbnest_core::{OnQueueOutage, config::Config};
 use birbnest_e2e::{
     house::House,
     instrument::{
         crew::Size,
-        faults::{Fault, Schedule},
+        faults::{Backends, Fault, Schedule},
         report::Report,
         run::Instrument,
     },
@@ -37,30 +37,42 @@ struct Settings {
     /// Clients of each role.
     #[arg(long, default_value_t = Size::default().clients)]
     clients: usize,
-    /// Three NATS servers, of which one is struck, in the place of a single one.
+    /// Seconds that a fault lasts at most.
+    #[arg(long, default_value_t = 4)]
+    longest: u64,
+    /// What Redis, NATS and PostgreSQL are.
+    #[arg(long, value_enum, default_value_t = Backends::Single)]
+    backends: Backends,
+    /// Lets PostgreSQL take the writes while NATS is away, for which a fault has to last some fifteen seconds. A standby
+    /// that takes over may not have seen the last of them.
     #[arg(long)]
-    nats_cluster: bool,
+    write_through: bool,
 }
 
 impl Settings {
     async fn house(&self) -> House {
         // What PostgreSQL rejects is tried until the fault is over: nobody replays dead letters here.
-        let patient = |config: &mut Config| config.worker.retry.max_attempts = 20;
-        let plan = House::plan().apis(2).workers(2).links().config(patient);
-        let plan = if self.nats_cluster {
-            plan.nats_cluster()
-        } else {
-            plan.nats(Disk::Small)
+        let change = |config: &mut Config| {
+            config.worker.retry.max_attempts = 20;
+            if self.backends == Backends::Replicated {
+                config.postgres.table_partitions = 8;
+            }
+            if self.write_through {
+                config.cache.on_queue_outage = OnQueueOutage::WriteThrough;
+            }
+        };
+        let plan = House::plan().apis(2).workers(2).links().config(change);
+        let plan = match self.backends {
+            Backends::Single => plan.nats(Disk::Small),
+            Backends::Replicated => plan.redis_sentinels().nats_cluster().standby(),
         };
         plan.open().await
     }
 
     fn faults(&self) -> impl Iterator<Item = (Fault, Duration)> {
-        let schedule = Schedule::new(self.seed).take(MOST_ROUNDS);
-        // The members of a cluster have no small disk.
-        schedule.filter(|(fault, _)| {
-            fault.to_string().contains(&self.only) && !(self.nats_cluster && *fault == Fault::FullDisk)
-        })
+        let longest = Duration::from_secs(self.longest);
+        let schedule = Schedule::new(self.seed, self.backends, longest).take(MOST_ROUNDS);
+        schedule.filter(|(fault, _)| fault.to_string().contains(&self.only))
     }
 }
 

@@ -1,12 +1,13 @@
 //! What goes wrong.
 
+mod failover;
 mod schedule;
 mod strike;
 mod target;
 
 use std::fmt;
 
-pub use schedule::{Schedule, short};
+pub use schedule::{Backends, Schedule, short};
 pub use strike::{Strike, strike};
 pub use target::Target;
 
@@ -32,6 +33,8 @@ pub enum Fault {
     KillOften(Target),
     /// Stopped clocks (SIGSTOP), which go on later.
     Freeze(Vec<Target>),
+    /// Whoever leads is killed, another one takes over, and the killed one comes back and follows.
+    FailOver(Target),
     /// Redis forgets everything, over and over.
     Flush,
     /// Redis is killed and comes back with an older snapshot.
@@ -68,6 +71,7 @@ impl fmt::Display for Fault {
             Self::Kill(targets) => write!(f, "kill -9 of {}", together(targets)),
             Self::KillOften(target) => write!(f, "kill -9 of {target}, over and over"),
             Self::Freeze(targets) => write!(f, "SIGSTOP of {}", together(targets)),
+            Self::FailOver(target) => write!(f, "failover of {target}"),
             Self::Flush => f.write_str("FLUSHALL, over and over"),
             Self::OldSnapshot => f.write_str("Redis back with an old snapshot"),
             Self::OlderStore => f.write_str("NATS back with an older store"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use birbnest_core::{Partition, StreamNames};
 use tokio::time::sleep;
 
-use super::{Fault, Target, Trouble};
+use super::{Fault, Target, Trouble, failover::fail_over};
 use crate::{
     house::House,
     instrument::{
@@ -56,14 +56,10 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
                 target.thaw(house);
             }
         }
-        Fault::Flush => {
-            for _ in 0..TIMES {
-                house.redis.flush().await;
-                sleep(length / TIMES).await;
-            }
-        }
+        Fault::FailOver(target) => fail_over(house, *target, length).await,
+        Fault::Flush => flush(house, length).await,
         Fault::OldSnapshot => old_snapshot(house, crew, length).await,
-        Fault::OlderStore => loss = Some(older_store(house, crew, run, length).await),
+        Fault::OlderStore => loss = older_store(house, crew, run, length).await,
         Fault::FullStreams => full_streams(house, length).await,
         Fault::RejectedRows => rejected_rows(house, length).await,
         Fault::NoConnections => {
@@ -108,6 +104,14 @@ async fn kill(house: &House, targets: &[Target], length: Duration) {
     }
 }
 
+async fn flush(house: &House, length: Duration) {
+    for _ in 0..TIMES {
+        let (master, _) = house.until_redis_master().await;
+        master.flush().await;
+        sleep(length / TIMES).await;
+    }
+}
+
 async fn old_snapshot(house: &House, crew: &Crew, length: Duration) {
     house.redis.save().await;
     crew.until_served(MEANWHILE).await;
@@ -116,7 +120,8 @@ async fn old_snapshot(house: &House, crew: &Crew, length: Duration) {
     house.redis.start().await;
 }
 
-async fn older_store(house: &House, crew: &Crew, run: &Run, length: Duration) -> Loss {
+/// Nothing may be lost when other members have it.
+async fn older_store(house: &House, crew: &Crew, run: &Run, length: Duration) -> Option<Loss> {
     house.nats.stop().await;
     let from = run.now();
     house.nats.copy_store();
@@ -128,7 +133,7 @@ async fn older_store(house: &House, crew: &Crew, run: &Run, length: Duration) ->
     house.nats.restore_store();
     let to = run.now();
     house.nats.start().await;
-    Loss { from, to, kept }
+    house.nats_peers.is_empty().then_some(Loss { from, to, kept })
 }
 
 /// A stream with a limit of one message refuses every key that it does not hold.

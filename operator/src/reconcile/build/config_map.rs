@@ -62,7 +62,7 @@ fn api(settings: &Config) -> Config {
         },
         stream: settings.stream.clone(),
         redis: settings.redis.clone(),
-        postgres: settings.postgres.clone(),
+        postgres: served(settings),
         api: settings.api.clone(),
         worker: WorkerConfig::default(),
         log: settings.log.clone(),
@@ -74,10 +74,18 @@ fn worker(settings: &Config) -> Config {
         cache: settings.cache.clone(),
         stream: settings.stream.clone(),
         redis: settings.redis.clone(),
-        postgres: settings.postgres.clone(),
+        postgres: served(settings),
         api: ApiConfig::default(),
         worker: settings.worker.clone(),
         log: settings.log.clone(),
+    }
+}
+
+/// Over how many tables the entries are spread makes no difference to whoever reads and writes them.
+fn served(settings: &Config) -> PostgresConfig {
+    PostgresConfig {
+        table_partitions: PostgresConfig::default().table_partitions,
+        ..settings.postgres.clone()
     }
 }
 
@@ -89,9 +97,9 @@ fn migrate(settings: &Config) -> Config {
         stream: StreamConfig::default(),
         redis: RedisConfig::default(),
         postgres: PostgresConfig {
-            schema: settings.postgres.schema.clone(),
             max_connections: standard.max_connections,
             statement_timeout: standard.statement_timeout,
+            ..settings.postgres.clone()
         },
         api: ApiConfig::default(),
         worker: WorkerConfig::default(),
@@ -136,6 +144,7 @@ mod tests {
             changed(|to| to.postgres.max_connections = 9),
             ["api.yaml", "worker.yaml"]
         );
+        assert_eq!(changed(|to| to.postgres.table_partitions = 8), ["migrate.yaml"]);
         assert_eq!(changed(|to| "birds".clone_into(&mut to.postgres.schema)).len(), 3);
     }
 }

@@ -83,6 +83,7 @@ fn postgres(spec: &PostgresSpec) -> Result<PostgresConfig, Invalid> {
     Ok(PostgresConfig {
         schema: spec.schema.clone(),
         max_connections: whole("postgres.maxConnections", spec.max_connections)?,
+        table_partitions: whole("postgres.tablePartitions", spec.table_partitions)?,
         statement_timeout: PostgresConfig::default().statement_timeout,
     })
 }
