@@ -13,8 +13,9 @@ use crate::{ResourcesSpec, rules};
     "spec.redis takes exactly one of urlFrom and managed",
 )]))]
 pub struct RedisSpec {
-    /// Where the address of a Redis of yours is kept, such as `redis://:password@host:6379/0` (rediss for TLS), or that of
-    /// its sentinels, such as `redis-sentinel://:password@a:26379,b:26379,c:26379/0?master=NAME`.
+    /// Where the address of a Redis of yours is kept, such as `redis://:password@host:6379/0` (rediss for TLS), that of
+    /// its sentinels, such as `redis-sentinel://:password@a:26379,b:26379,c:26379/0?master=NAME`, or that of a cluster, such
+    /// as `redis-cluster://:password@a:6379,b:6379,c:6379`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UrlSource")]
     pub url_from: Option<UrlSource>,

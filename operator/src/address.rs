@@ -122,6 +122,10 @@ mod tests {
                 "redis-sentinel://:p@a:26379,b/0?master=x",
                 "redis-sentinel://:p@a.shop.svc:26379,b.shop.svc/0?master=x",
             ),
+            (
+                "rediss-cluster://:p@a:7000,b",
+                "rediss-cluster://:p@a.shop.svc:7000,b.shop.svc",
+            ),
         ] {
             assert_eq!(from_outside(address, "shop"), outside);
         }
@@ -144,6 +148,10 @@ mod tests {
         assert_eq!(
             endpoints("redis-sentinel://:secret@a,b:7/0?master=x", 6379),
             ["a:26379", "b:7"]
+        );
+        assert_eq!(
+            endpoints("redis-cluster://:secret@a,b:7", 6379),
+            ["a:6379", "b:7"]
         );
     }
 

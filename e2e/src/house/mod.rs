@@ -22,7 +22,7 @@ pub use plan::Plan;
 use crate::{
     client::{Answer, ApiClient},
     ledger::Ledger,
-    servers::{NatsServer, PostgresServer, RedisServer, Sentinels},
+    servers::{NatsServer, PostgresServer, RedisCluster, RedisServer, Sentinels},
     table::{Row, Table},
     wait::{eventually, eventually_within, seen},
 };
@@ -34,6 +34,8 @@ pub struct House {
     pub redis: RedisServer,
     /// The replica and the sentinels of its Redis, if they were planned.
     pub sentinels: Option<Sentinels>,
+    /// The other nodes of the cluster of which its Redis is the first master, if one was planned.
+    pub redis_cluster: Option<RedisCluster>,
     links: Option<Links>,
     /// Its NATS, or the first of its cluster.
     pub nats: NatsServer,
@@ -196,7 +198,9 @@ impl Drop for House {
             let members = self.apis.iter().chain(&self.workers).map(Member::process);
             let standby = self.standby.iter().map(PostgresServer::process);
             let peers = self.nats_peers.iter().map(NatsServer::process);
-            for process in members.chain(servers).chain(standby).chain(peers) {
+            let nodes = self.redis_cluster.iter().flat_map(RedisCluster::nodes);
+            let nodes = nodes.map(RedisServer::process);
+            for process in members.chain(servers).chain(standby).chain(peers).chain(nodes) {
                 process.print_log();
             }
         }

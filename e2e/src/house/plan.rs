@@ -13,7 +13,9 @@ use super::{
     migrate,
 };
 use crate::{
-    servers::{Disk, NatsServer, PostgresServer, RedisServer, Sentinels, free_port, fresh_directory},
+    servers::{
+        Disk, NatsServer, PostgresServer, RedisCluster, RedisServer, Sentinels, free_port, fresh_directory,
+    },
     table::Table,
 };
 
@@ -23,11 +25,18 @@ pub struct Plan {
     apis: usize,
     workers: usize,
     links: bool,
-    sentinels: bool,
+    redis: RedisPlan,
     nats: Disk,
     postgres: Disk,
     standby: bool,
     config: Config,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum RedisPlan {
+    Alone,
+    Sentinels,
+    Cluster,
 }
 
 impl Default for Plan {
@@ -40,7 +49,7 @@ impl Default for Plan {
             apis: 1,
             workers: 1,
             links: false,
-            sentinels: false,
+            redis: RedisPlan::Alone,
             nats: Disk::Trusted,
             postgres: Disk::Trusted,
             standby: false,
@@ -85,7 +94,16 @@ impl Plan {
     #[must_use]
     pub fn redis_sentinels(self) -> Self {
         Self {
-            sentinels: true,
+            redis: RedisPlan::Sentinels,
+            ..self
+        }
+    }
+
+    /// With a Redis Cluster of three masters and three replicas.
+    #[must_use]
+    pub fn redis_cluster(self) -> Self {
+        Self {
+            redis: RedisPlan::Cluster,
             ..self
         }
     }
@@ -122,9 +140,9 @@ impl Plan {
 
     async fn start(self) -> House {
         let directory = fresh_directory("house");
-        let ((redis, sentinels), mut nats) = tokio::join!(self.redis_servers(), self.nats_servers());
+        let ((redis, redis_url, sentinels, redis_cluster), mut nats) =
+            tokio::join!(self.redis_servers(), self.nats_servers());
         let postgres = PostgresServer::start_new(self.postgres).await;
-        let redis_url = sentinels.as_ref().map_or_else(|| redis.url(), Sentinels::url);
         let standby = if self.standby {
             Some(postgres.start_standby(self.postgres).await)
         } else {
@@ -154,6 +172,7 @@ impl Plan {
         let house = House {
             redis,
             sentinels,
+            redis_cluster,
             links,
             nats: nats.remove(0),
             nats_peers: nats,
@@ -173,12 +192,21 @@ impl Plan {
         house
     }
 
-    async fn redis_servers(&self) -> (RedisServer, Option<Sentinels>) {
-        if self.sentinels {
-            let (master, sentinels) = Sentinels::start().await;
-            (master, Some(sentinels))
-        } else {
-            (RedisServer::start_new().await, None)
+    async fn redis_servers(&self) -> (RedisServer, String, Option<Sentinels>, Option<RedisCluster>) {
+        match self.redis {
+            RedisPlan::Alone => {
+                let server = RedisServer::start_new().await;
+                let url = server.url();
+                (server, url, None, None)
+            }
+            RedisPlan::Sentinels => {
+                let (master, sentinels) = Sentinels::start().await;
+                (master, sentinels.url(), Some(sentinels), None)
+            }
+            RedisPlan::Cluster => {
+                let (master, cluster) = RedisCluster::start().await;
+                (master, cluster.url().to_owned(), None, Some(cluster))
+            }
         }
     }
 

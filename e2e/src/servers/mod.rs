@@ -14,6 +14,7 @@ mod place;
 mod postgres;
 mod process;
 mod redis;
+mod redis_cluster;
 mod sentinels;
 
 pub use disk::Disk;
@@ -23,4 +24,5 @@ pub use place::{free_port, fresh_directory, program};
 pub use postgres::PostgresServer;
 pub use process::{Process, Recipe};
 pub use redis::RedisServer;
+pub use redis_cluster::RedisCluster;
 pub use sentinels::Sentinels;

@@ -152,7 +152,14 @@ impl Backend {
 
     const fn schemes(self) -> &'static [&'static str] {
         match self {
-            Self::Redis => &["redis", "rediss", "redis-sentinel", "rediss-sentinel"],
+            Self::Redis => &[
+                "redis",
+                "rediss",
+                "redis-sentinel",
+                "rediss-sentinel",
+                "redis-cluster",
+                "rediss-cluster",
+            ],
             Self::Nats => &["nats", "tls"],
             Self::Postgres => &["postgres", "postgresql"],
         }

@@ -5,8 +5,8 @@ use std::{env, fmt};
 /// The addresses of the backends, which may carry passwords: the `Debug` form shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secrets {
-    /// `BIRBNEST_REDIS_URL`, such as `redis://:password@host:6379/0` or
-    /// `redis-sentinel://:password@host:26379,host:26379/0?master=NAME`.
+    /// `BIRBNEST_REDIS_URL`, such as `redis://:password@host:6379/0`,
+    /// `redis-sentinel://:password@host:26379,host:26379/0?master=NAME` or `redis-cluster://:password@host:6379,host:6379`.
     pub redis_url: String,
     /// `BIRBNEST_NATS_URL`, such as `nats://user:password@host:4222`; several are separated by commas.
     pub nats_url: String,

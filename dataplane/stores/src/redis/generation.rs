@@ -19,7 +19,7 @@ const COUNTER_BITS: u32 = 24;
 
 /// One life of a Redis: it ends with the process, and when the process becomes the master again after others were.
 /// Meanwhile these may have replaced copies without its knowledge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Life(u64);
 
 impl Life {
@@ -27,6 +27,11 @@ impl Life {
     /// hexadecimal digits each). A server that does not tell one is known by the other.
     pub(super) fn new(run_id: &str, master_replid: &str) -> Self {
         Self(start_of(run_id) ^ start_of(master_replid))
+    }
+
+    /// What ends when either ends.
+    pub(super) fn together(self, other: Self) -> Self {
+        Self(self.0 ^ other.0)
     }
 }
 

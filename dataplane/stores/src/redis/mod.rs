@@ -1,12 +1,18 @@
 //! Redis: the copies that make reads fast. It is never the only place of anything.
 
 mod address;
+mod batch;
+mod cluster;
 mod connection;
 mod generation;
+mod masters;
+mod place;
 mod primed;
 mod scripts;
 mod sentinel;
+mod server;
 mod slot;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +26,8 @@ use tokio::sync::watch;
 
 use crate::{Connectivity, millis};
 use address::Address;
-use connection::{Session, Shared};
-use generation::Tag;
+use generation::{Life, Tag};
+use masters::{Session, Shared};
 use scripts::Scripts;
 
 pub use generation::Generations;
@@ -29,8 +35,6 @@ pub use slot::Cached;
 
 /// How long a reader may take from its lease to its fill.
 const LEASE_LIFETIME: Duration = Duration::from_secs(5);
-/// Keys per invalidation script: Redis serves nobody else while one runs.
-const INVALIDATE_CHUNK: usize = 200;
 
 /// Why the cache could not be asked. The sources can: no request fails for it.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +86,7 @@ impl Cache {
         let shared = Arc::new(Shared::default());
         let (sender, status) = watch::channel(Connectivity::default());
         let timeout = redis.command_timeout.get();
-        tokio::spawn(connection::keep_connected(
-            address,
-            timeout,
-            Arc::downgrade(&shared),
-            sender,
-        ));
+        tokio::spawn(address.keep_connected(timeout, Arc::downgrade(&shared), sender));
         Ok(Self {
             shared,
             scripts: Arc::new(Scripts::new()),
@@ -109,62 +108,15 @@ impl Cache {
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn get(&self, partition: Partition, id: &EntryId) -> Result<Cached, CacheError> {
-        let (session, tag) = self.session(partition)?;
+        let key = self.key(id);
+        let (session, tag) = self.session(partition, &key)?;
         let mut connection = session.connection.clone();
         let answer = redis::cmd("GET")
-            .arg(self.key(id))
+            .arg(key)
             .query_async::<Option<Bytes>>(&mut connection)
             .await;
         let slot = self.noted(&session, answer)?;
         Ok(slot.map_or(Cached::Unknown, |slot| slot::parse(&slot, tag)))
-    }
-
-    /// What the cache knows of the first of several keys, in their order: one round trip. Fewer than were asked for when
-    /// these already have more than `most_bytes`, but at least one.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked.
-    pub async fn get_some(
-        &self,
-        ids: &[(Partition, EntryId)],
-        most_bytes: usize,
-    ) -> Result<Vec<Cached>, CacheError> {
-        let Some((first, _)) = ids.first() else {
-            return Ok(Vec::new());
-        };
-        let (session, _) = self.session(*first)?;
-        let tags: Vec<Tag> = ids
-            .iter()
-            .map(|(partition, _)| self.tag(&session, *partition))
-            .collect::<Result<_, _>>()?;
-        let mut call = self.scripts.get_some.prepare_invoke();
-        call.arg(most_bytes);
-        for (_, id) in ids {
-            call.key(self.key(id));
-        }
-        let slots: Vec<Option<Bytes>> = self.invoke(&session, &call).await?;
-        let parsed = slots.iter().zip(tags).map(|(slot, tag)| {
-            slot.as_ref()
-                .map_or(Cached::Unknown, |slot| slot::parse(slot, tag))
-        });
-        Ok(parsed.collect())
-    }
-
-    /// After a write was acknowledged by the stream: replaces an older entry of this generation, and otherwise deletes
-    /// what is there. Returns the `created_at` that the cached copy took over from the entry it replaced.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked: the copy may be old until the worker has refreshed it.
-    pub async fn write(&self, partition: Partition, entry: &Entry) -> Result<Option<String>, CacheError> {
-        let (session, tag) = self.session(partition)?;
-        let mut call = self.scripts.write.prepare_invoke();
-        call.key(self.key(&entry.record.id))
-            .arg(tag.as_bytes())
-            .arg(slot::version_digits(entry.version))
-            .arg(slot::of_entry(entry, tag))
-            .arg(self.lifetime_ms(entry));
-        let created_at: Option<String> = self.invoke(&session, &call).await?;
-        Ok(created_at.filter(|text| !text.is_empty()))
     }
 
     /// Takes the right to fill an absent key; `None` when something of this generation is there by now.
@@ -177,10 +129,11 @@ impl Cache {
         id: &EntryId,
         token: u64,
     ) -> Result<Option<Lease>, CacheError> {
-        let (session, tag) = self.session(partition)?;
+        let key = self.key(id);
+        let (session, tag) = self.session(partition, &key)?;
         let lease = Lease {
             tag,
-            key: self.key(id),
+            key,
             slot: slot::of_lease(token, tag),
             session,
         };
@@ -208,40 +161,18 @@ impl Cache {
         self.invoke(&lease.session, &call).await
     }
 
-    /// Before a worker acknowledges messages: removes every copy that is older than what PostgreSQL now holds, and
-    /// every lease of a reader who may have read before. An entry of at least that version stays.
-    ///
-    /// # Errors
-    /// When Redis cannot be asked: the messages must not be acknowledged before the generation was raised.
-    pub async fn invalidate(
-        &self,
-        partition: Partition,
-        persisted: &[(&EntryId, Version)],
-    ) -> Result<(), CacheError> {
-        for chunk in persisted.chunks(INVALIDATE_CHUNK) {
-            let (session, tag) = self.session(partition)?;
-            let mut call = self.scripts.invalidate.prepare_invoke();
-            call.arg(tag.as_bytes());
-            for (id, version) in chunk {
-                call.key(self.key(id)).arg(slot::version_digits(*version));
-            }
-            let _deleted: u64 = self.invoke(&session, &call).await?;
-        }
-        Ok(())
-    }
-
-    fn session(&self, partition: Partition) -> Result<(Arc<Session>, Tag), CacheError> {
-        let session = self.shared.session()?;
-        let tag = self.tag(&session, partition)?;
+    fn session(&self, partition: Partition, key: &str) -> Result<(Arc<Session>, Tag), CacheError> {
+        let session = self.shared.serving(key)?;
+        let tag = self.tag(session.life, partition)?;
         Ok((session, tag))
     }
 
-    fn tag(&self, session: &Session, partition: Partition) -> Result<Tag, CacheError> {
+    fn tag(&self, life: Life, partition: Partition) -> Result<Tag, CacheError> {
         let counter = self
             .generations
             .get(partition)
             .ok_or(CacheError::UnknownGeneration)?;
-        Ok(Tag::new(session.life, counter))
+        Ok(Tag::new(life, counter))
     }
 
     /// Every key of a nest starts with its prefix; no instance contains a colon, so no two names run together.
@@ -261,7 +192,7 @@ impl Cache {
 
     async fn invoke<T: redis::FromRedisValue>(
         &self,
-        session: &Arc<Session>,
+        session: &Session,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, CacheError> {
         let mut connection = session.connection.clone();
@@ -269,7 +200,7 @@ impl Cache {
         self.noted(session, answer)
     }
 
-    fn noted<T>(&self, session: &Arc<Session>, answer: Result<T, RedisError>) -> Result<T, CacheError> {
+    fn noted<T>(&self, session: &Session, answer: Result<T, RedisError>) -> Result<T, CacheError> {
         if let Err(error) = &answer {
             self.shared.note(session, error);
         }

@@ -1,11 +1,11 @@
 //! The sign in Redis that its entries were loaded, or are being loaded. It is gone when everything else is, and says
 //! nothing to another cache generation.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use birbnest_core::Partition;
 
-use super::{Cache, CacheError, connection::Session, millis};
+use super::{Cache, CacheError, generation::Tag, millis};
 
 /// So that the sign does not outlive its nest for long.
 const LIFETIME: Duration = Duration::from_hours(24 * 7);
@@ -16,10 +16,11 @@ impl Cache {
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn is_primed(&self) -> Result<bool, CacheError> {
-        let (session, sign) = self.sign()?;
+        let (key, sign) = (self.sign_key(), self.sign()?);
+        let session = self.shared.serving(&key)?;
         let mut connection = session.connection.clone();
         let found = redis::cmd("GET")
-            .arg(self.sign_key())
+            .arg(key)
             .query_async::<Option<Vec<u8>>>(&mut connection)
             .await;
         Ok(self.noted(&session, found)? == Some(sign))
@@ -30,10 +31,11 @@ impl Cache {
     /// # Errors
     /// When Redis cannot be asked.
     pub async fn note_primed(&self) -> Result<(), CacheError> {
-        let (session, sign) = self.sign()?;
+        let (key, sign) = (self.sign_key(), self.sign()?);
+        let session = self.shared.serving(&key)?;
         let mut connection = session.connection.clone();
         let put = redis::cmd("SET")
-            .arg(self.sign_key())
+            .arg(key)
             .arg(sign)
             .arg("PX")
             .arg(millis(LIFETIME))
@@ -42,13 +44,14 @@ impl Cache {
         self.noted(&session, put)
     }
 
-    fn sign(&self) -> Result<(Arc<Session>, Vec<u8>), CacheError> {
-        let session = self.shared.session()?;
-        let mut sign = Vec::new();
-        for partition in (0..self.generations.partitions()).map(Partition) {
-            sign.extend_from_slice(self.tag(&session, partition)?.as_bytes());
-        }
-        Ok((session, sign))
+    /// It names every master: one of them being another, what it held is gone.
+    fn sign(&self) -> Result<Vec<u8>, CacheError> {
+        let life = self.shared.masters()?.life().ok_or(CacheError::NotConnected)?;
+        let partitions = (0..self.generations.partitions()).map(Partition);
+        let tags: Vec<Tag> = partitions
+            .map(|partition| self.tag(life, partition))
+            .collect::<Result<_, _>>()?;
+        Ok(tags.iter().flat_map(Tag::as_bytes).copied().collect())
     }
 
     /// No entry has this key: the name of its instance is not empty.

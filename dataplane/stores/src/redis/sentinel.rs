@@ -9,6 +9,8 @@ use futures::future::join_all;
 use percent_encoding::percent_decode_str;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, aio::MultiplexedConnection};
 
+use super::place::{Access, host_and_port, scheme};
+
 const SENTINEL_PORT: u16 = 26_379;
 /// A sentinel that takes longer counts as away.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
@@ -27,10 +29,7 @@ pub(super) enum Doubt {
 pub(super) struct Sentinels {
     members: Vec<Sentinel>,
     master: String,
-    /// What stands before and behind host and port in the master's address.
-    scheme: &'static str,
-    user: String,
-    database: String,
+    access: Access,
 }
 
 #[derive(Debug)]
@@ -44,12 +43,9 @@ impl Sentinels {
     ///
     /// # Errors
     /// What is missing or wrong, without any password.
-    pub(super) fn parse(scheme: &str, rest: &str) -> Result<Self, &'static str> {
-        let scheme = match scheme {
-            "redis" => "redis",
-            "rediss" => "rediss",
-            _ => return Err("the address of sentinels starts with redis-sentinel:// or rediss-sentinel://"),
-        };
+    pub(super) fn parse(before: &str, rest: &str) -> Result<Self, &'static str> {
+        let scheme = scheme(before)
+            .ok_or("the address of sentinels starts with redis-sentinel:// or rediss-sentinel://")?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let query: HashMap<&str, &str> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         let master = query.get("master").filter(|name| !name.is_empty());
@@ -65,12 +61,14 @@ impl Sentinels {
         let sentinels = Self {
             members: members?,
             master: percent_decode_str(master).decode_utf8_lossy().into_owned(),
-            scheme,
-            user: user.to_owned(),
-            database: database.to_owned(),
+            access: Access {
+                scheme,
+                user: user.to_owned(),
+                database: database.to_owned(),
+            },
         };
         // What cannot be read here could not be read after a failover either.
-        let readable = sentinels.client_of("localhost", SENTINEL_PORT);
+        let readable = sentinels.access.to("localhost", SENTINEL_PORT);
         readable.map_err(|_| "user, password or database in the address of the sentinels cannot be read")?;
         Ok(sentinels)
     }
@@ -83,7 +81,7 @@ impl Sentinels {
                 "the sentinels name no master: most of them must answer and agree",
             ))
         })?;
-        self.client_of(&host, port)
+        self.access.to(&host, port)
     }
 
     /// Whether most of them still name this server.
@@ -91,7 +89,7 @@ impl Sentinels {
         let Some((host, port)) = self.named().await else {
             return Some(Doubt::Unconfirmed);
         };
-        let named = self.client_of(&host, port).ok()?;
+        let named = self.access.to(&host, port).ok()?;
         let same = named.get_connection_info().addr() == server.get_connection_info().addr();
         (!same).then_some(Doubt::Replaced)
     }
@@ -101,22 +99,18 @@ impl Sentinels {
         let answers = join_all(self.members.iter_mut().map(|sentinel| sentinel.ask(master))).await;
         agreed(answers.into_iter().flatten().collect(), most)
     }
-
-    fn client_of(&self, host: &str, port: u16) -> Result<Client, RedisError> {
-        open(self.scheme, &self.user, host, port, &self.database)
-    }
 }
 
 impl Sentinel {
-    fn at(scheme: &str, password: Option<&&str>, place: &str) -> Result<Self, &'static str> {
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-            _ => (place, Some(SENTINEL_PORT)),
+    fn at(scheme: &'static str, password: Option<&&str>, place: &str) -> Result<Self, &'static str> {
+        let (host, port) = host_and_port(place, SENTINEL_PORT)
+            .ok_or("sentinels are hosts with a port, separated by commas")?;
+        let access = Access {
+            scheme,
+            user: password.map_or_else(String::new, |password| format!(":{password}")),
+            database: String::new(),
         };
-        let port = port.filter(|_| !host.is_empty());
-        let port = port.ok_or("sentinels are hosts with a port, separated by commas")?;
-        let user = password.map_or_else(String::new, |password| format!(":{password}"));
-        let client = open(scheme, &user, host, port, "");
+        let client = access.to(host, port);
         Ok(Self {
             client: client.map_err(|_| "the address of a sentinel cannot be read")?,
             connection: None,
@@ -158,17 +152,6 @@ fn limits() -> AsyncConnectionConfig {
         .set_response_timeout(Some(ANSWER_WITHIN))
 }
 
-fn open(scheme: &str, user: &str, host: &str, port: u16, database: &str) -> Result<Client, RedisError> {
-    let at = if user.is_empty() { "" } else { "@" };
-    let bare_ipv6 = host.contains(':') && !host.starts_with('[');
-    let host = if bare_ipv6 {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    Client::open(format!("{scheme}://{user}{at}{host}:{port}/{database}"))
-}
-
 /// What at least `most` of them say.
 fn agreed(mut answers: Vec<(String, u16)>, most: usize) -> Option<(String, u16)> {
     answers.sort_unstable();
@@ -178,14 +161,10 @@ fn agreed(mut answers: Vec<(String, u16)>, most: usize) -> Option<(String, u16)>
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::place::place, *};
 
     fn parsed(rest: &str) -> Result<Sentinels, &'static str> {
         Sentinels::parse("redis", rest)
-    }
-
-    fn place(client: &Client) -> String {
-        client.get_connection_info().addr().to_string()
     }
 
     #[test]
@@ -198,7 +177,7 @@ mod tests {
             .collect();
         assert_eq!(places, ["a:1", "b:26379", "::1:3"]);
         assert_eq!(sentinels.master, "prices");
-        let master = sentinels.client_of("10.0.0.7", 6379).unwrap();
+        let master = sentinels.access.to("10.0.0.7", 6379).unwrap();
         assert_eq!(place(&master), "10.0.0.7:6379");
         let settings = master.get_connection_info().redis_settings();
         assert_eq!(
