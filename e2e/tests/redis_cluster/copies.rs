@@ -175,3 +175,19 @@ async fn copies_that_a_replica_inherited_are_void_and_so_is_the_sign_that_all_wa
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_server_that_is_no_cluster_says_so() {
+    let url = RedisServer::shared().await.url();
+    let url = url.replace("redis://", "redis-cluster://");
+    let config = CacheConfig::default();
+    let cache = Cache::start(&url, &RedisConfig::default(), &config, Generations::unread(1)).unwrap();
+    eventually("the reason is told", || async {
+        seen(cache.status().borrow().trouble(), |trouble| {
+            trouble
+                .as_ref()
+                .is_some_and(|told| told.contains("cluster support disabled"))
+        })
+    })
+    .await;
+}

@@ -50,7 +50,11 @@ impl Cluster {
                 Verdict::Unconfirmed => before.and_then(|before| before.of_slot(slot)).cloned(),
             })
             .collect();
-        let state = state(&slots, &verdicts, views.is_empty());
+        let state = if views.is_empty() {
+            self.silence()
+        } else {
+            state(&slots, &verdicts)
+        };
         let places = places(&views, &sessions);
         self.unconfirmed = since;
         (Masters::Cluster(slots, places), state)
@@ -86,6 +90,13 @@ impl Cluster {
         });
     }
 
+    /// Nobody answers: the reason that one of them gives is mostly that of all.
+    fn silence(&self) -> Connectivity {
+        let reason = self.members.values().find_map(Member::failure);
+        let reason = reason.unwrap_or("none was asked");
+        Connectivity::Lost(format!("no node of the cluster answers: {reason}"))
+    }
+
     fn known(&self) -> impl Iterator<Item = &str> {
         let nodes = self.members.values().filter_map(Member::node);
         nodes.map(|node| node.id.as_str())
@@ -119,10 +130,7 @@ fn places(views: &[&View], sessions: &BTreeMap<&str, &Arc<Session>>) -> Places {
 }
 
 /// What is missing, so that every slot has its master.
-fn state(slots: &Slots, verdicts: &[Verdict<'_>], is_silent: bool) -> Connectivity {
-    if is_silent {
-        return Connectivity::lost(&"no node of the cluster answers");
-    }
+fn state(slots: &Slots, verdicts: &[Verdict<'_>]) -> Connectivity {
     let missing = slots
         .iter()
         .zip(verdicts)

@@ -27,6 +27,8 @@ pub(super) struct Member {
     session: Option<Arc<Session>>,
     /// What it said of itself and the others.
     view: Option<View>,
+    /// Why it said nothing.
+    failure: Option<String>,
 }
 
 impl Member {
@@ -37,6 +39,7 @@ impl Member {
             connection: None,
             session: None,
             view: None,
+            failure: None,
         }
     }
 
@@ -47,6 +50,11 @@ impl Member {
     /// Which node this is, as it says itself.
     pub(super) fn node(&self) -> Option<&Node> {
         self.view.as_ref()?.asked()
+    }
+
+    /// Why it did not answer, if it did not. Holds no secret.
+    pub(super) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
     }
 
     /// The connection for requests.
@@ -61,8 +69,13 @@ impl Member {
         }
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.answer(response_timeout)).await;
         let answer = answer.unwrap_or_else(|_| Err((ErrorKind::Io, "the node took too long").into()));
-        if let Err(error) = answer {
-            tracing::debug!(%error, node = place(&self.client), "a node of the redis cluster does not answer");
+        self.failure = answer.err().map(|error| error.to_string());
+        if let Some(error) = &self.failure {
+            tracing::debug!(
+                error,
+                node = place(&self.client),
+                "a node of the redis cluster does not answer"
+            );
             self.connection = None;
             self.view = None;
             self.become_session(None);
