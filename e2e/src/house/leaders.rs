@@ -4,8 +4,8 @@ use birbnest_core::{Partition, StreamNames};
 
 use super::House;
 use crate::{
-    servers::{NatsServer, RedisServer},
-    wait::eventually,
+    servers::{FAILOVER, NatsServer, RedisServer},
+    wait::{eventually, eventually_within},
 };
 
 impl House {
@@ -44,33 +44,34 @@ impl House {
     /// The Redis that takes writes, as soon as there is one, and the other one, if it has a replica.
     ///
     /// # Panics
-    /// When there is none for half a minute.
+    /// When there is none for [`FAILOVER`].
     pub async fn until_redis_master(&self) -> (&RedisServer, Option<&RedisServer>) {
-        let Some(sentinels) = &self.sentinels else {
-            return (&self.redis, None);
-        };
-        let (first, second) = (&self.redis, &sentinels.replica);
-        eventually("there is one Redis master", || async {
-            match (first.is_master().await, second.is_master().await) {
-                (true, false) => Ok((first, Some(second))),
-                (false, true) => Ok((second, Some(first))),
-                masters => Err(format!("{masters:?}")),
-            }
-        })
-        .await
+        eventually_within(FAILOVER, "there is one Redis master", || self.redis_master()).await
     }
 
     /// Waits until one Redis has everything that the other has, so that it can take over.
     ///
     /// # Panics
-    /// When it does not in half a minute.
+    /// When it does not for [`FAILOVER`].
     pub async fn until_redis_is_replicated(&self) {
-        eventually("one Redis follows the other", || async {
-            match self.until_redis_master().await {
+        eventually_within(FAILOVER, "one Redis follows the other", || async {
+            match self.redis_master().await? {
                 (master, Some(replica)) => replica.follows(master).await,
                 (_, None) => Ok(()),
             }
         })
         .await;
+    }
+
+    async fn redis_master(&self) -> Result<(&RedisServer, Option<&RedisServer>), String> {
+        let Some(sentinels) = &self.sentinels else {
+            return Ok((&self.redis, None));
+        };
+        let (first, second) = (&self.redis, &sentinels.replica);
+        match (first.is_master().await, second.is_master().await) {
+            (true, false) => Ok((first, Some(second))),
+            (false, true) => Ok((second, Some(first))),
+            masters => Err(format!("{masters:?}")),
+        }
     }
 }

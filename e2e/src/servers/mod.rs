@@ -23,6 +23,6 @@ pub use nats::NatsServer;
 pub use place::{free_port, fresh_directory, program};
 pub use postgres::PostgresServer;
 pub use process::{Process, Recipe};
-pub use redis::RedisServer;
+pub use redis::{FAILOVER, RedisServer};
 pub use redis_cluster::RedisCluster;
 pub use sentinels::Sentinels;

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
     path::Path,
+    time::Duration,
 };
 
 use tokio::sync::OnceCell;
@@ -11,7 +12,11 @@ use super::{
     place::{free_port, fresh_directory, program},
     process::{Process, Recipe},
 };
-use crate::wait::{eventually, seen};
+use crate::wait::{eventually, eventually_within, seen};
+
+/// How long sentinels may take to agree on a master and a replica: one that did not run for two seconds, on a busy machine,
+/// watches for half a minute before it acts again.
+pub const FAILOVER: Duration = Duration::from_mins(2);
 
 /// A Redis server that keeps nothing over a restart, unless a snapshot was asked for.
 #[derive(Debug)]
@@ -88,9 +93,9 @@ impl RedisServer {
     /// Waits until it takes writes. A promotion ends the connections of clients, also of the one that asks.
     ///
     /// # Panics
-    /// When it does not in half a minute.
+    /// When it does not for [`FAILOVER`].
     pub async fn until_master(&self) {
-        eventually("the replica is the master", || async {
+        eventually_within(FAILOVER, "the replica is the master", || async {
             seen(self.is_master().await, |master| *master)
         })
         .await;
