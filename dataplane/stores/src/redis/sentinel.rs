@@ -1,7 +1,9 @@
 //! The master of a Redis that fails over, as its sentinels name it.
 //!
-//! A majority must agree. A sentinel that a broken network has cut off together with the old master still names that one,
-//! where copies stay old that others have replaced.
+//! A majority must answer, and of their answers the one of the latest configuration counts. A sentinel that a broken network
+//! has cut off together with the old master still names that one, where copies stay old that others have replaced; so do
+//! for two seconds after a failover those that did not lead it. While one leads it, nobody is named: the old master may be
+//! back already, empty, and take writes.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,9 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 /// Why a connection may lead to an old master.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Most of the sentinels name another one.
+    /// The sentinels name another one.
     Replaced,
-    /// Too few of them answer, or they disagree: a failover may be under way.
+    /// Too few of them answer, or a failover is under way.
     Unconfirmed,
 }
 
@@ -30,6 +32,15 @@ pub(super) struct Sentinels {
     members: Vec<Sentinel>,
     master: String,
     access: Access,
+}
+
+/// What one of them says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    place: (String, u16),
+    /// The number of the configuration: each failover has a higher one, for which a majority has voted.
+    epoch: u64,
+    is_failing_over: bool,
 }
 
 #[derive(Debug)]
@@ -73,18 +84,18 @@ impl Sentinels {
         Ok(sentinels)
     }
 
-    /// The master that most of them name.
+    /// The master that they name.
     pub(super) async fn master(&mut self) -> Result<Client, RedisError> {
         let (host, port) = self.named().await.ok_or_else(|| {
             RedisError::from((
                 ErrorKind::Io,
-                "the sentinels name no master: most of them must answer and agree",
+                "the sentinels name no master: most of them must answer, and none be failing over",
             ))
         })?;
         self.access.to(&host, port)
     }
 
-    /// Whether most of them still name this server.
+    /// Whether they still name this server.
     pub(super) async fn doubt(&mut self, server: &Client) -> Option<Doubt> {
         let Some((host, port)) = self.named().await else {
             return Some(Doubt::Unconfirmed);
@@ -97,7 +108,7 @@ impl Sentinels {
     async fn named(&mut self) -> Option<(String, u16)> {
         let (most, master) = (self.members.len() / 2 + 1, &self.master);
         let answers = join_all(self.members.iter_mut().map(|sentinel| sentinel.ask(master))).await;
-        agreed(answers.into_iter().flatten().collect(), most)
+        latest(answers.into_iter().flatten().collect(), most)
     }
 }
 
@@ -117,8 +128,8 @@ impl Sentinel {
         })
     }
 
-    /// The master's host and port in the eyes of this one, `None` while it does not answer.
-    async fn ask(&mut self, master: &str) -> Option<(String, u16)> {
+    /// The master in the eyes of this one, `None` while it does not answer.
+    async fn ask(&mut self, master: &str) -> Option<Named> {
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.named(master)).await;
         let answer = answer.unwrap_or_else(|_| Err((ErrorKind::Io, "the sentinel took too long").into()));
         answer
@@ -129,7 +140,7 @@ impl Sentinel {
             .ok()?
     }
 
-    async fn named(&mut self, master: &str) -> Result<Option<(String, u16)>, RedisError> {
+    async fn named(&mut self, master: &str) -> Result<Option<Named>, RedisError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(
@@ -138,11 +149,18 @@ impl Sentinel {
                     .await?,
             ),
         };
-        let mut ask = redis::cmd("SENTINEL");
-        ask.arg("get-master-addr-by-name")
-            .arg(master)
-            .query_async(connection)
-            .await
+        let mut ask = redis::pipe();
+        ask.cmd("SENTINEL").arg("get-master-addr-by-name").arg(master);
+        ask.cmd("SENTINEL").arg("master").arg(master);
+        let (place, state): (Option<(String, u16)>, HashMap<String, String>) =
+            ask.query_async(connection).await?;
+        let epoch = state.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+        let flags = state.get("flags").map_or("", String::as_str);
+        Ok(place.map(|place| Named {
+            place,
+            epoch: epoch.unwrap_or_default(),
+            is_failing_over: flags.split(',').any(|flag| flag == "failover_in_progress"),
+        }))
     }
 }
 
@@ -152,11 +170,13 @@ fn limits() -> AsyncConnectionConfig {
         .set_response_timeout(Some(ANSWER_WITHIN))
 }
 
-/// What at least `most` of them say.
-fn agreed(mut answers: Vec<(String, u16)>, most: usize) -> Option<(String, u16)> {
-    answers.sort_unstable();
-    let mut alike = answers.chunk_by(|a, b| a == b);
-    alike.find(|alike| alike.len() >= most)?.first().cloned()
+/// What the latest of at least `most` answers says.
+fn latest(answers: Vec<Named>, most: usize) -> Option<(String, u16)> {
+    if answers.len() < most || answers.iter().any(|answer| answer.is_failing_over) {
+        return None;
+    }
+    let latest = answers.into_iter().max_by_key(|answer| answer.epoch)?;
+    Some(latest.place)
 }
 
 #[cfg(test)]
@@ -201,12 +221,35 @@ mod tests {
         assert!(Sentinels::parse("http", "a?master=x").is_err());
     }
 
+    fn named(host: &str, epoch: u64) -> Named {
+        Named {
+            place: (host.to_owned(), 1),
+            epoch,
+            is_failing_over: false,
+        }
+    }
+
+    fn host(answers: &[Named]) -> Option<String> {
+        latest(answers.to_vec(), 2).map(|(host, _)| host)
+    }
+
     #[test]
-    fn a_master_needs_a_majority() {
-        let (a, b) = (("a".to_owned(), 1), ("b".to_owned(), 1));
-        assert_eq!(agreed(vec![a.clone(), b.clone(), a.clone()], 2), Some(a.clone()));
-        assert_eq!(agreed(vec![a.clone(), b], 2), None);
-        assert_eq!(agreed(vec![a], 2), None);
-        assert_eq!(agreed(vec![], 1), None);
+    fn a_majority_must_answer_and_the_latest_failover_counts() {
+        let (before, after) = (named("a", 1), named("b", 2));
+        assert_eq!(host(&[before.clone(), before.clone()]), Some("a".to_owned()));
+        // The others hear of it later.
+        let told = [before.clone(), after.clone(), before.clone()];
+        assert_eq!(host(&told), Some("b".to_owned()));
+        assert_eq!(host(&[after]), None);
+        assert_eq!(host(&[]), None);
+    }
+
+    #[test]
+    fn nobody_is_the_master_while_one_of_them_leads_a_failover() {
+        let leader = Named {
+            is_failing_over: true,
+            ..named("a", 1)
+        };
+        assert_eq!(host(&[named("a", 1), leader, named("a", 1)]), None);
     }
 }
