@@ -104,9 +104,8 @@ impl PostgresServer {
     /// When none does in half a minute.
     pub async fn until_followed(&self) {
         eventually("a standby follows", || async {
-            let mut connection = PgConnection::connect(&self.url()).await?;
-            let streaming = sqlx::query("SELECT FROM pg_stat_replication WHERE state = 'streaming'");
-            let streaming = streaming.fetch_all(&mut connection).await?.len();
+            let streaming = "SELECT FROM pg_stat_replication WHERE state = 'streaming'";
+            let streaming = self.count(streaming).await?;
             anyhow::ensure!(streaming == 1, "{streaming} standbys follow");
             anyhow::Ok(())
         })
@@ -129,13 +128,17 @@ impl PostgresServer {
         self.run("ALTER SYSTEM SET primary_conninfo = ''").await;
         self.run("SELECT pg_reload_conf()").await;
         eventually("the standby does not follow any more", || async {
-            let mut connection = PgConnection::connect(&self.url()).await?;
-            let following = sqlx::query("SELECT FROM pg_stat_wal_receiver");
-            let following = following.fetch_all(&mut connection).await?.len();
+            let following = self.count("SELECT FROM pg_stat_wal_receiver").await?;
             anyhow::ensure!(following == 0, "it follows");
             anyhow::Ok(())
         })
         .await;
+    }
+
+    /// How many rows a query finds.
+    async fn count(&self, query: &'static str) -> sqlx::Result<usize> {
+        let mut connection = PgConnection::connect(&self.url()).await?;
+        Ok(sqlx::query(query).fetch_all(&mut connection).await?.len())
     }
 
     /// The address of its maintenance database.

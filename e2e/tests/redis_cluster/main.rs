@@ -92,6 +92,15 @@ async fn key_at(house: &House, master: &RedisServer) -> (String, u16) {
     unreachable!()
 }
 
+/// Writes a key that only Redis and PostgreSQL hold then, and of which every API has found the copy.
+async fn cache_everywhere(house: &House, key: &str) {
+    house.put(key, json!(1)).await.expect(201);
+    house.until_purged().await;
+    for client in house.clients() {
+        client.until_hit(key).await;
+    }
+}
+
 async fn generations_raised(house: &House) -> f64 {
     house
         .worker()
@@ -135,9 +144,7 @@ async fn a_killed_master_costs_no_read_and_no_write_and_its_replica_serves_hits(
     let house = House::plan().apis(2).redis_cluster().open().await;
     let cluster = house.redis_cluster.as_ref().unwrap();
     let (key, _) = key_at(&house, &house.redis).await;
-    house.put(&key, json!(1)).await.expect(201);
-    house.until_purged().await;
-    house.api().client.until_hit(&key).await;
+    cache_everywhere(&house, &key).await;
     let load = Load::start(&house.clients(), 4, 100, Duration::ZERO);
     let watch = Watch::start(house.clients());
     load.until_more(300).await;
@@ -170,11 +177,7 @@ async fn a_master_that_slept_while_its_replica_took_over_serves_no_old_value() {
     let house = House::plan().apis(2).redis_cluster().open().await;
     let cluster = house.redis_cluster.as_ref().unwrap();
     let (key, _) = key_at(&house, &house.redis).await;
-    house.put(&key, json!(1)).await.expect(201);
-    house.until_purged().await;
-    for client in house.clients() {
-        client.until_hit(&key).await;
-    }
+    cache_everywhere(&house, &key).await;
     let watch = Watch::start(house.clients());
     house.redis.process().freeze().await;
     cluster.until_rules(&cluster.replicas[0]).await;
@@ -205,11 +208,7 @@ async fn a_slot_that_moves_away_and_back_brings_back_no_copy_that_was_written_ov
     let cluster = house.redis_cluster.as_ref().unwrap();
     let (from, to) = (&house.redis, &cluster.masters[0]);
     let (key, slot) = key_at(&house, from).await;
-    house.put(&key, json!(1)).await.expect(201);
-    house.until_purged().await;
-    for client in house.clients() {
-        client.until_hit(&key).await;
-    }
+    cache_everywhere(&house, &key).await;
     let (load, watch) = (
         Load::start(&house.clients(), 2, 100, Duration::ZERO),
         Watch::start(house.clients()),
