@@ -1,8 +1,6 @@
 //! PostgreSQL has the entries in several tables, and a standby, which takes over when the primary is gone: with everything
 //! that was committed, or without the last of it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_core::config::Period;

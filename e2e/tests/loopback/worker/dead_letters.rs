@@ -11,7 +11,7 @@ use birbnest_e2e::wait::{eventually, eventually_within, seen};
 use birbnest_stores::jetstream::{DeadLetter, DeadLetters};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::nest::{Nest, PARTITION, id};
+use super::nest::{Nest, PARTITION, id};
 
 /// A trigger that rejects by the default state of `RAISE`.
 const NO_OWLS: &str = "

@@ -1,8 +1,4 @@
 //! Dead letters by the API: seen, replayed, discarded. Nothing newer is ever overwritten by one.
-#![allow(
-    clippy::unwrap_used,
-    reason = "the steps of a story fail it like the story itself"
-)]
 
 use birbnest_e2e::{
     client::Answer,

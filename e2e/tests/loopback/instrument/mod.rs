@@ -1,5 +1,4 @@
 //! Everything is killed under load, and no promise is broken. And the instrument that says so notices when one is.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod planted;
 

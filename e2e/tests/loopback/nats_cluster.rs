@@ -1,7 +1,5 @@
 //! Three NATS servers that keep every message three times: any one of them may die. And what ends an epoch.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_core::{EntryId, Partition};

@@ -1,8 +1,6 @@
 //! Too much of everything: slow clients, large values, a long queue, a store that has stopped. Memory stays bounded, and
 //! whoever asks for little is answered meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_core::config::Period;

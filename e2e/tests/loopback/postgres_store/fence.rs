@@ -6,7 +6,7 @@ use birbnest_stores::postgres::{Observed, PostgresError, Raised};
 
 use sqlx::{Connection, PgConnection};
 
-use crate::table::{PARTITION, incarnation, mark, table, table_at, version};
+use super::table::{PARTITION, incarnation, mark, table, table_at, version};
 
 #[tokio::test]
 async fn the_first_fence_row_wins() {

@@ -1,7 +1,5 @@
 //! A Redis Cluster: its masters may die, sleep, and give slots to each other.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 mod copies;
 
 use std::{

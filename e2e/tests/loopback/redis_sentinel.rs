@@ -1,7 +1,5 @@
 //! A Redis with a replica and sentinels: its master may die, or be replaced without noticing.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_core::{

@@ -1,7 +1,5 @@
 //! Conditional increments while NATS is killed again and again: what was acknowledged is counted exactly once.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},

@@ -1,8 +1,6 @@
 //! NATS goes away and PostgreSQL takes the writes; NATS comes back and the queue takes them again. Nothing that was
 //! acknowledged is lost or replaced by anything older, whatever was held on its way meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::{Duration, Instant};
 
 use birbnest_core::OnQueueOutage;

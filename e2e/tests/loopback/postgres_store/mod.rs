@@ -1,10 +1,4 @@
 //! Entries and the fence in a real PostgreSQL.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may fail"
-)]
 
 mod fence;
 mod modes;

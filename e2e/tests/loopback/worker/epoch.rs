@@ -11,7 +11,7 @@ use birbnest_e2e::wait::{eventually, seen};
 use birbnest_migrate::Tasks;
 use futures::StreamExt;
 
-use crate::nest::{Nest, PARTITION};
+use super::nest::{Nest, PARTITION};
 
 /// Takes everything that the epoch's consumer delivers, and settles nothing.
 async fn in_hand(nest: &Nest, epoch: i64, count: usize) -> Vec<Message> {

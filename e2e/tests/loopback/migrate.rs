@@ -1,10 +1,4 @@
 //! `birbnest-migrate` against a real PostgreSQL.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may fail"
-)]
 
 use birbnest_core::config::{Config, Secrets};
 use birbnest_e2e::servers::PostgresServer;

@@ -1,7 +1,5 @@
 //! As many partitions as there can be: every one of them is written, drained and purged.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_e2e::{

@@ -1,10 +1,4 @@
 //! The worker against real servers, in this process: from the persist stream into PostgreSQL.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test may fail"
-)]
 
 mod dead_letters;
 mod epoch;

@@ -1,8 +1,6 @@
 //! Servers go away, freeze and come back; processes are killed. Nothing that was acknowledged is lost, and what cannot
 //! be promised is refused.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-
 use std::time::Duration;
 
 use birbnest_e2e::{

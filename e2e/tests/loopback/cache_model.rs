@@ -1,5 +1,4 @@
 //! The scripts in a real Redis do what the model says, in every sequence of a few actions.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use birbnest_core::{
     Content, Entry, EntryId, Partition, Record, Timestamp, Version,

@@ -7,7 +7,7 @@ use birbnest_core::config::Config;
 use birbnest_e2e::wait::{eventually, seen};
 use tokio::time::Instant;
 
-use crate::nest::{Nest, PARTITION};
+use super::nest::{Nest, PARTITION};
 
 const ACK_WAIT: Duration = Duration::from_secs(2);
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use birbnest_core::Version;
 use birbnest_stores::postgres::{Fence, Mode, Observed, Postgres, Raised, WrittenThrough};
 
-use crate::table::{PARTITION, incarnation, stored, table, text, tombstone, value, version};
+use super::table::{PARTITION, incarnation, stored, table, text, tombstone, value, version};
 
 async fn fence(postgres: &Postgres) -> Fence {
     postgres.fence(PARTITION).await.unwrap().unwrap()
