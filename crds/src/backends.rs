@@ -64,13 +64,10 @@ pub struct NatsSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StreamSpec {
-    /// Streams that the keys are spread over, by their hash. 1 to 64; fixed once the BirbNest exists. NATS syncs the
-    /// messages of a stream one after the other, so a few streams take more writes than one; one per 100000 messages of
-    /// backlog keeps purges short.
-    #[schemars(range(min = 1, max = 64), extend("x-kubernetes-validations" = [rules::rule(
-        "self == oldSelf",
-        "spec.nats.stream.partitions cannot be changed: queued writes would be looked for in another stream",
-    )]))]
+    /// Streams that the keys are spread over, by their hash. 1 to 64. NATS syncs the messages of a stream one after the
+    /// other, so a few streams take more writes than one; one per 100000 messages of backlog keeps purges short. A change
+    /// waits until the queue is short, holds writes back for a few seconds, and makes every copy in Redis void.
+    #[schemars(range(min = 1, max = 64))]
     pub partitions: i32,
     /// Copies that JetStream keeps of each message. 1, 3 or 5; more than 1 needs a NATS cluster of that size.
     #[schemars(range(min = 1, max = 5), extend("x-kubernetes-validations" = [rules::rule(

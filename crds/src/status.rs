@@ -83,7 +83,7 @@ pub struct ApiStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PersistedThrough {
-    /// The partition, from 0.
+    /// The number of the partition. After a change of spec.nats.stream.partitions there are others.
     pub partition: i32,
     /// The epoch in which its consumer drains, from 1; 0 before there is one.
     #[serde(default)]

@@ -13,6 +13,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::writers::Writers;
+
 /// Writes in one transaction.
 const MAX_BATCH: usize = 500;
 /// Writes that may wait per partition; more are answered as queued, which they are.
@@ -21,7 +23,7 @@ const MAX_WAITING: usize = 10_000;
 /// Has entries written to PostgreSQL, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Durable {
-    partitions: Box<[mpsc::Sender<Waiting>]>,
+    writers: Writers<Waiting>,
     fences: FenceWatch,
     patience: Duration,
 }
@@ -39,20 +41,12 @@ struct Waiter {
 }
 
 impl Durable {
-    /// Starts a writer per partition; nobody waits longer than `patience`.
-    pub(crate) fn start(
-        postgres: &Postgres,
-        fences: FenceWatch,
-        partitions: u16,
-        patience: Duration,
-    ) -> Self {
-        let writer = |partition| {
-            let (sender, inbox) = mpsc::channel(MAX_WAITING);
-            tokio::spawn(write_all(postgres.clone(), partition, inbox));
-            sender
-        };
+    /// Nobody waits longer than `patience`.
+    pub(crate) fn start(postgres: &Postgres, fences: FenceWatch, patience: Duration) -> Self {
+        let postgres = postgres.clone();
+        let begin = move |partition, inbox| write_all(postgres.clone(), partition, inbox);
         Self {
-            partitions: (0..partitions).map(Partition).map(writer).collect(),
+            writers: Writers::new(fences.clone(), MAX_WAITING, begin),
             fences,
             patience,
         }
@@ -62,13 +56,8 @@ impl Durable {
     pub(crate) async fn persist(&self, partition: Partition, entry: Entry, held: Option<Arc<Share>>) -> bool {
         let away = !self.fences.status().borrow().is_connected();
         let (tell, told) = oneshot::channel();
-        let sent = self
-            .partitions
-            .get(usize::from(partition.0))
-            .is_some_and(|sender| {
-                let waiter = Waiter { tell, _held: held };
-                !away && sender.try_send(Waiting { entry, waiter }).is_ok()
-            });
+        let waiter = Waiter { tell, _held: held };
+        let sent = !away && self.writers.hand_over(partition, Waiting { entry, waiter });
         sent && matches!(timeout(self.patience, told).await, Ok(Ok(true)))
     }
 }

@@ -31,5 +31,6 @@ mod terms;
 mod through;
 mod watermarks;
 mod write;
+mod writers;
 
 pub use run::{RunError, run};

@@ -3,7 +3,10 @@
 use std::{pin::pin, sync::Arc};
 
 use birbnest_core::{EntryId, KeyHash, Partition, Timestamp, Version};
-use birbnest_stores::redis::{Cache, Cached, Found, Lease};
+use birbnest_stores::{
+    fence::FenceWatch,
+    redis::{Cache, Cached, Found, Lease},
+};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -11,7 +14,7 @@ use crate::{
     flight::{Boarding, Flights, Lead, joined},
     metrics::{Metrics, Outcome},
     problem::Problem,
-    sources::{Source, Sources, Truth},
+    sources::{Source, Sources, Truth, Unanswered, nowhere},
 };
 
 /// Misses of one batch that ask the sources at the same time.
@@ -33,7 +36,6 @@ pub(crate) struct Read {
 pub(crate) struct Miss {
     id: EntryId,
     hash: KeyHash,
-    partition: Partition,
 }
 
 /// A live entry.
@@ -51,7 +53,7 @@ pub(crate) struct ReadPath {
     cache: Cache,
     sources: Sources,
     metrics: Metrics,
-    partitions: u16,
+    fences: FenceWatch,
     flights: SharedFlights,
 }
 
@@ -60,14 +62,14 @@ impl ReadPath {
         cache: Cache,
         sources: Sources,
         metrics: Metrics,
-        partitions: u16,
+        fences: FenceWatch,
         flights: SharedFlights,
     ) -> Self {
         Self {
             cache,
             sources,
             metrics,
-            partitions,
+            fences,
             flights,
         }
     }
@@ -83,12 +85,18 @@ impl ReadPath {
     /// What the cache says of an entry, or what the sources must be asked with. Waits for Redis and for nothing else.
     pub(crate) async fn cached(&self, id: EntryId, at_least: Version) -> Result<Read, Miss> {
         let hash = id.hash();
-        let partition = hash.partition(self.partitions);
-        let mut cached = self.cache.get(partition, &id).await.unwrap_or(Cached::Unknown);
+        let mut cached = match self.fences.layout() {
+            Some(layout) => self
+                .cache
+                .get(layout.partition(hash), &id)
+                .await
+                .unwrap_or_default(),
+            None => Cached::Unknown,
+        };
         if is_older(&cached, at_least) {
             cached = Cached::Unknown;
         }
-        self.judged(cached).ok_or(Miss { id, hash, partition })
+        self.judged(cached).ok_or(Miss { id, hash })
     }
 
     /// Asks the sources for what the cache does not have.
@@ -114,9 +122,10 @@ impl ReadPath {
         ids: Vec<EntryId>,
         mut keep: impl FnMut(Read) -> Result<T, Problem>,
     ) -> Result<Vec<(EntryId, T)>, Problem> {
+        let layout = self.fences.layout().ok_or_else(nowhere)?;
         let mut asked: Vec<(Partition, EntryId)> = ids
             .into_iter()
-            .map(|id| (id.hash().partition(self.partitions), id))
+            .map(|id| (layout.partition(id.hash()), id))
             .collect();
         let mut kept = Vec::with_capacity(asked.len());
         while !asked.is_empty() {
@@ -128,7 +137,7 @@ impl ReadPath {
             let reads = asked
                 .into_iter()
                 .zip(cached)
-                .map(|((partition, id), cached)| self.one_of_many(partition, id, cached));
+                .map(|((_, id), cached)| self.one_of_many(id, cached));
             let mut reads = pin!(stream::iter(reads).buffered(BATCH_CONCURRENCY));
             while let Some((id, read)) = reads.try_next().await? {
                 kept.push((id, keep(read)?));
@@ -138,19 +147,13 @@ impl ReadPath {
         Ok(kept)
     }
 
-    async fn one_of_many(
-        &self,
-        partition: Partition,
-        id: EntryId,
-        cached: Cached,
-    ) -> Result<(EntryId, Read), Problem> {
+    async fn one_of_many(&self, id: EntryId, cached: Cached) -> Result<(EntryId, Read), Problem> {
         if let Some(read) = self.judged(cached) {
             return Ok((id, read));
         }
         let miss = Miss {
             hash: id.hash(),
             id: id.clone(),
-            partition,
         };
         Ok((id, self.ask(miss).await?))
     }
@@ -177,7 +180,7 @@ impl ReadPath {
     }
 
     /// Asks the sources, together with the others who miss the same key.
-    async fn ask(&self, Miss { id, hash, partition }: Miss) -> Result<Read, Problem> {
+    async fn ask(&self, Miss { id, hash }: Miss) -> Result<Read, Problem> {
         loop {
             match self.flights.board(hash) {
                 Boarding::Join(flight) => {
@@ -186,7 +189,7 @@ impl ReadPath {
                     }
                     // The leader's client hung up: somebody else must lead.
                 }
-                Boarding::Lead(lead) => return self.lead(lead, &id, hash, partition).await,
+                Boarding::Lead(lead) => return self.lead(lead, &id, hash).await,
             }
         }
     }
@@ -196,22 +199,39 @@ impl ReadPath {
         mut lead: Lead<Result<Read, Problem>>,
         id: &EntryId,
         hash: KeyHash,
-        partition: Partition,
     ) -> Result<Read, Problem> {
-        // Before the sources are read: a write or refresh that comes later removes the lease.
-        let lease = self
-            .cache
-            .lease(partition, id, rand::random())
-            .await
-            .unwrap_or_default();
-        lead.close();
-        let answer = self
-            .sources
-            .ask(partition, hash, id)
-            .await
-            .map(|truth| self.told(truth, lease));
+        let answer = self.look(&mut lead, id, hash).await;
         lead.land(answer.clone());
         answer
+    }
+
+    async fn look(
+        &self,
+        lead: &mut Lead<Result<Read, Problem>>,
+        id: &EntryId,
+        hash: KeyHash,
+    ) -> Result<Read, Problem> {
+        let mut partition = self.sources.partition(hash).await?;
+        loop {
+            // Before the sources are read: a write or refresh that comes later removes the lease.
+            let lease = self.cache.lease(partition, id, rand::random()).await;
+            lead.close();
+            match self.sources.ask(partition, hash, id).await {
+                Ok(truth) => return Ok(self.told(truth, lease.unwrap_or_default())),
+                Err(unanswered) => {
+                    let other = self.after(&unanswered, hash).await;
+                    partition = other.ok_or(unanswered)?;
+                }
+            }
+        }
+    }
+
+    /// The partition in which the key is by now, if it is in another one.
+    async fn after(&self, unanswered: &Unanswered, hash: KeyHash) -> Option<Partition> {
+        match unanswered {
+            Unanswered::NoFence(before) => self.sources.partition_after(*before, hash).await,
+            Unanswered::Problem(_) => None,
+        }
     }
 
     /// The answer; if both sources gave it, it is also copied to Redis, for which the client does not wait.

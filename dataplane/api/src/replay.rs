@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use birbnest_core::{Entry, Record, Timestamp, Version};
+use birbnest_core::{Entry, Partition, Record, Timestamp, Version};
 use birbnest_stores::{
     jetstream::{AppendError, Waiting},
     postgres::Postgres,
@@ -35,7 +35,6 @@ pub(crate) struct Replay {
     pub(crate) write: Arc<WritePath>,
     /// How long a look at the sources may take: nothing may be purged meanwhile that it rests on.
     pub(crate) deadline: Duration,
-    pub(crate) partitions: u16,
 }
 
 /// What becomes of a letter.
@@ -72,10 +71,10 @@ impl Replay {
     }
 
     async fn write_again(&self, letter: &Entry) -> Result<Written, Problem> {
-        let partition = letter.record.id.hash().partition(self.partitions);
         let operation = operation_of(letter);
         for _ in 0..MAX_TURNS {
-            let Ok(looked) = timeout(self.deadline, self.look(letter)).await else {
+            let partition = self.sources.partition(letter.record.id.hash()).await?;
+            let Ok(looked) = timeout(self.deadline, self.look(partition, letter)).await else {
                 return Err(Problem::unavailable("queue and database took too long to answer"));
             };
             let (ground, noted) = looked?;
@@ -97,13 +96,9 @@ impl Replay {
     }
 
     /// What is there, and the newest write of the key that is a dead letter.
-    async fn look(&self, letter: &Entry) -> Result<(Ground, Option<Version>), Problem> {
+    async fn look(&self, partition: Partition, letter: &Entry) -> Result<(Ground, Option<Version>), Problem> {
         let id = &letter.record.id;
-        let hash = id.hash();
-        let ground = self
-            .sources
-            .ground(hash.partition(self.partitions), hash, id)
-            .await?;
+        let ground = self.sources.ground(partition, id.hash(), id).await?;
         let noted = self.postgres.newest_dead_letter(id).await.map_err(|error| {
             Problem::unavailable("the database is not reachable, so it is not known what is newer")
                 .cause(&error)

@@ -136,7 +136,6 @@ fn services(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, budget, &backends.fences);
     let probes = probes_router(health, registry);
-    let partitions = config.stream.partitions;
     // A client is told what came of its write before the whole request runs out of time.
     let patience = config.api.request_timeout.get() / 2;
     let (postgres, fences) = (&backends.postgres, &backends.fences);
@@ -144,9 +143,9 @@ fn services(
     let turns = turns(budget, max_value_bytes);
     // A decision must be over before anything is purged that it could rest on; a publish may be held for as long again.
     let deadline = patience.min(config.stream.horizon.get() / 2);
-    let durable = Durable::start(postgres, fences.clone(), partitions, patience);
+    let durable = Durable::start(postgres, fences.clone(), patience);
     let through = (config.cache.on_queue_outage == OnQueueOutage::WriteThrough)
-        .then(|| Through::start(postgres, fences.clone(), partitions, patience, &metrics));
+        .then(|| Through::start(postgres, fences.clone(), patience, &metrics));
     let flights: SharedFlights = Arc::new(Flights::new());
     let front = |Connections { cache, log }| {
         let letters = Letters::new(log.clone(), postgres.clone());
@@ -154,7 +153,6 @@ fn services(
             log: log.clone(),
             postgres: postgres.clone(),
             fences: fences.clone(),
-            partitions,
         };
         let sources = Sources::new(log.clone(), postgres.clone(), fences.clone(), Arc::clone(&turns));
         let write = Arc::new(WritePath::new(
@@ -163,7 +161,6 @@ fn services(
             Decider::new(sources.clone(), deadline),
             durable.clone(),
             through.clone(),
-            partitions,
             &config.cache,
         ));
         let app = App::new(Paths {
@@ -173,7 +170,6 @@ fn services(
                 postgres: postgres.clone(),
                 write: Arc::clone(&write),
                 deadline,
-                partitions,
             },
             letters,
             watermarks,
@@ -181,7 +177,13 @@ fn services(
                 postgres: postgres.clone(),
             },
             write,
-            read: ReadPath::new(cache, sources, metrics.clone(), partitions, Arc::clone(&flights)),
+            read: ReadPath::new(
+                cache,
+                sources,
+                metrics.clone(),
+                fences.clone(),
+                Arc::clone(&flights),
+            ),
             metrics: metrics.clone(),
             max_value_bytes,
             budget: budget.clone(),

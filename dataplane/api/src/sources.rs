@@ -51,6 +51,27 @@ impl Truth {
     }
 }
 
+/// Why the sources gave no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The partition has no fence: the keys are spread over other partitions by now, or over none yet.
+    NoFence(Partition),
+    /// Neither could say.
+    Problem(Problem),
+}
+
+impl From<Unanswered> for Problem {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NoFence(partition) => {
+                Self::unavailable("no API has reached queue and database together yet")
+                    .cause(&PostgresError::NoFence(partition))
+            }
+            Unanswered::Problem(problem) => problem,
+        }
+    }
+}
+
 /// What both sources said, and the connection over which a write that follows from it must be appended.
 pub(crate) struct Ground {
     pub(crate) turn: Turn,
@@ -114,14 +135,25 @@ impl Sources {
         }
     }
 
+    /// The partition that a key is in.
+    pub(crate) async fn partition(&self, hash: KeyHash) -> Result<Partition, Problem> {
+        self.log.partition(hash).await.ok_or_else(nowhere)
+    }
+
+    /// The partition that a key went to after this one, which has no fence: `None` if there are no others.
+    pub(crate) async fn partition_after(&self, before: Partition, hash: KeyHash) -> Option<Partition> {
+        self.fences.until_left(before).await?;
+        self.log.partition(hash).await
+    }
+
     /// Asks both; one may be away.
     pub(crate) async fn ask(
         &self,
         partition: Partition,
         hash: KeyHash,
         id: &EntryId,
-    ) -> Result<Truth, Problem> {
-        let _turn = self.turn().await?;
+    ) -> Result<Truth, Unanswered> {
+        let _turn = self.turn().await.map_err(Unanswered::Problem)?;
         let queued = self.log.last(partition, hash).await;
         let stored = self.stored(partition, id).await;
         self.combine(partition, queued, stored)
@@ -169,8 +201,9 @@ impl Sources {
         partition: Partition,
         queued: Result<Option<Entry>, ReadError>,
         stored: Result<Stored, Option<PostgresError>>,
-    ) -> Result<Truth, Problem> {
+    ) -> Result<Truth, Unanswered> {
         match (queued, stored) {
+            (_, Err(Some(PostgresError::NoFence(partition)))) => Err(Unanswered::NoFence(partition)),
             (Ok(queued), Ok(stored)) => Ok(Truth {
                 mark: stored.mark,
                 newest: newest(queued, stored.entry, stored.mark, Timestamp::now()),
@@ -200,17 +233,24 @@ impl Sources {
                         source: Source::StreamAlone,
                         may_fill: false,
                     }),
-                    None => Err(Problem::unavailable(
-                        "the database is not reachable, and neither cache nor queue has the key",
-                    )
-                    .cause(&cause_of(error))),
+                    None => Err(Unanswered::Problem(
+                        Problem::unavailable(
+                            "the database is not reachable, and neither cache nor queue has the key",
+                        )
+                        .cause(&cause_of(error)),
+                    )),
                 }
             }
-            (Err(error), Err(_)) => {
-                Err(Problem::unavailable("neither the queue nor the database is reachable").cause(&error))
-            }
+            (Err(error), Err(_)) => Err(Unanswered::Problem(
+                Problem::unavailable("neither the queue nor the database is reachable").cause(&error),
+            )),
         }
     }
+}
+
+/// Before PostgreSQL has answered for the first time.
+pub(crate) fn nowhere() -> Problem {
+    Problem::unavailable("the database has not answered yet, so it is not known where the key is")
 }
 
 fn cause_of(error: Option<PostgresError>) -> String {

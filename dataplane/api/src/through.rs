@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{metrics::Metrics, problem::Problem, write::outcome_unknown};
+use crate::{metrics::Metrics, problem::Problem, write::outcome_unknown, writers::Writers};
 
 /// Writes in one transaction.
 const MAX_BATCH: usize = 500;
@@ -27,7 +27,7 @@ const MAX_WAITING: usize = 10_000;
 /// Has writes committed, cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Through {
-    partitions: Arc<[mpsc::Sender<Waiting>]>,
+    writers: Writers<Waiting>,
     fences: FenceWatch,
     patience: Duration,
 }
@@ -47,27 +47,25 @@ struct Waiter {
 }
 
 impl Through {
-    /// Starts a writer per partition; nobody waits longer than `patience`.
+    /// Nobody waits longer than `patience`.
     pub(crate) fn start(
         postgres: &Postgres,
         fences: FenceWatch,
-        partitions: u16,
         patience: Duration,
         metrics: &Metrics,
     ) -> Self {
-        let writer = |partition| {
-            let (sender, inbox) = mpsc::channel(MAX_WAITING);
+        let (postgres, of_writer, metrics) = (postgres.clone(), fences.clone(), metrics.clone());
+        let begin = move |partition, inbox| {
             let writer = Writer {
                 postgres: postgres.clone(),
-                fences: fences.clone(),
+                fences: of_writer.clone(),
                 metrics: metrics.clone(),
                 partition,
             };
-            tokio::spawn(writer.run(inbox));
-            sender
+            writer.run(inbox)
         };
         Self {
-            partitions: (0..partitions).map(Partition).map(writer).collect(),
+            writers: Writers::new(fences.clone(), MAX_WAITING, begin),
             fences,
             patience,
         }
@@ -95,8 +93,7 @@ impl Through {
             void_copies,
             waiter: Waiter { tell, _held: held },
         };
-        let sender = self.partitions.get(usize::from(partition.0));
-        if sender.is_none_or(|sender| sender.try_send(waiting).is_err()) {
+        if !self.writers.hand_over(partition, waiting) {
             return Err(Problem::unavailable(
                 "too many writes wait for the database, this one was not made",
             ));

@@ -14,7 +14,7 @@ use birbnest_stores::{
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
-use crate::{app::App, problem::Problem, request::Instance};
+use crate::{app::App, problem::Problem, request::Instance, sources::nowhere};
 
 /// Partitions that are asked at the same time.
 const CONCURRENCY: usize = 16;
@@ -30,7 +30,6 @@ pub(crate) struct Watermarks {
     pub(crate) log: Log,
     pub(crate) postgres: Postgres,
     pub(crate) fences: FenceWatch,
-    pub(crate) partitions: u16,
 }
 
 #[derive(Deserialize)]
@@ -115,13 +114,14 @@ impl Watermarks {
 
     /// The partition of the key that is asked for, or all.
     fn asked(&self, instance: InstanceName, filter: Filter) -> Result<Vec<Partition>, Problem> {
+        let layout = self.fences.layout().ok_or_else(nowhere)?;
         let Some(key) = filter.key else {
-            return Ok((0..self.partitions).map(Partition).collect());
+            return Ok(layout.partitions().collect());
         };
         let key: EntryKey = key
             .parse()
             .map_err(|error| Problem::invalid(format!("key: {error}")))?;
-        Ok(vec![EntryId { instance, key }.hash().partition(self.partitions)])
+        Ok(vec![layout.partition(EntryId { instance, key }.hash())])
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     decide::{Decided, Decider},
     durable::Durable,
     problem::Problem,
+    sources::nowhere,
     terms::Terms,
     through::Through,
 };
@@ -64,7 +65,6 @@ pub(crate) struct WritePath {
     decider: Decider,
     durable: Durable,
     through: Option<Through>,
-    partitions: u16,
     mode: WriteMode,
     default: Durability,
 }
@@ -76,7 +76,6 @@ impl WritePath {
         decider: Decider,
         durable: Durable,
         through: Option<Through>,
-        partitions: u16,
         config: &CacheConfig,
     ) -> Self {
         Self {
@@ -85,7 +84,6 @@ impl WritePath {
             decider,
             durable,
             through,
-            partitions,
             mode: config.write_mode,
             default: config.durability,
         }
@@ -107,7 +105,7 @@ impl WritePath {
 
     async fn carry_out(&self, order: Order) -> Result<Written, Problem> {
         let hash = order.id.hash();
-        let partition = hash.partition(self.partitions);
+        let partition = self.log.partition_of_write(hash).await.ok_or_else(nowhere)?;
         let wanted = self.wanted(order.terms.durability);
         if let Some(through) = self.through.as_ref().filter(|through| through.takes(partition)) {
             return self.past_the_queue(through, order, partition, wanted).await;

@@ -5,6 +5,7 @@ mod budget;
 pub mod config;
 mod durability;
 mod key;
+mod layout;
 mod message;
 mod newest;
 mod record;
@@ -17,6 +18,7 @@ pub use durability::{Durability, OnQueueOutage, WriteMode};
 pub use key::{
     EntryId, EntryKey, InstanceName, InvalidInstance, InvalidKey, KeyHash, MAX_KEY_CHARS, Partition,
 };
+pub use layout::{Layout, MAX_PARTITIONS};
 pub use message::{BASE_HEADER, InvalidMessage, decode, encode};
 pub use newest::newest;
 pub use record::{CREATED_AT_OFFSET, Content, Entry, Record};

@@ -60,6 +60,17 @@ impl StreamNames {
         format!("{}.persist.{partition}.>", self.prefix)
     }
 
+    /// Every subject of every persist stream, as a wildcard.
+    pub fn all_subjects(&self) -> String {
+        format!("{}.persist.>", self.prefix)
+    }
+
+    /// The partition whose persist stream has this name, `None` when it is another stream.
+    pub fn partition_of(&self, stream: &str) -> Option<Partition> {
+        let number = stream.strip_prefix(&self.prefix)?.strip_prefix("_persist_")?;
+        number.parse().ok().map(Partition)
+    }
+
     /// The one subject of a key.
     pub fn subject(&self, partition: Partition, hash: KeyHash) -> String {
         format!("{}.persist.{partition}.{hash}", self.prefix)
@@ -136,6 +147,16 @@ mod tests {
         assert!(term(2, 9) < term(12, 0) && term(12, 0) < term(12, 7));
         for other in ["drain", "drain_", "drain_1_x", "somebody_1"] {
             assert_eq!(DrainTerm::of_consumer(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_stream_tells_its_partition() {
+        let names = StreamNames::new("cache");
+        let stream = names.stream(Partition(12));
+        assert_eq!(names.partition_of(&stream), Some(Partition(12)));
+        for other in ["cache_dead", "caches_persist_1", "cache_persist_x"] {
+            assert_eq!(names.partition_of(other), None, "{other}");
         }
     }
 

@@ -1,8 +1,9 @@
 //! Why a schema could not be migrated.
 
 use async_nats::ConnectError;
+use birbnest_core::{Partition, VersionOverflow};
 use birbnest_stores::{
-    jetstream::{InvalidAddress, provision::ProvisionError},
+    jetstream::{InvalidAddress, LifeError, ReadError, provision::ProvisionError},
     postgres::PostgresError,
 };
 use sqlx::postgres::PgDatabaseError;
@@ -57,6 +58,26 @@ pub enum MigrateError {
     /// The streams are not as they should be.
     #[error(transparent)]
     Streams(#[from] ProvisionError),
+    /// What is in a stream cannot be read.
+    #[error(transparent)]
+    Queue(#[from] ReadError),
+    /// A stream cannot be used.
+    #[error("the stream of partition {partition} cannot be used: {message}")]
+    Stream {
+        /// Whose stream.
+        partition: Partition,
+        /// What the client said.
+        message: String,
+    },
+    /// It is not known which life of a stream this is.
+    #[error(transparent)]
+    Life(#[from] LifeError),
+    /// A version is not below 2^53.
+    #[error(transparent)]
+    Version(#[from] VersionOverflow),
+    /// Some hundred changes of the partitions have used all their numbers up.
+    #[error("there are no numbers left for partitions: this nest cannot have other ones any more")]
+    NoPartitionsLeft,
 }
 
 /// The database's own words: message, detail, hint and SQLSTATE.

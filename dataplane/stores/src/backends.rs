@@ -30,7 +30,7 @@ pub enum BackendError {
 pub struct Backends {
     /// The database behind.
     pub postgres: Postgres,
-    /// The fence of every partition.
+    /// Which partitions there are, and the fence of each.
     pub fences: FenceWatch,
     cache: Arc<CacheAddress>,
 }
@@ -48,7 +48,7 @@ impl Backends {
     /// When an address cannot be used.
     pub fn start(config: &Config, secrets: &Secrets, name: &'static str) -> Result<Self, BackendError> {
         let postgres = Postgres::connect(&secrets.postgres_url, name, &config.postgres)?;
-        let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
+        let fences = FenceWatch::start(postgres.clone());
         let cache = CacheAddress {
             url: secrets.redis_url.clone(),
             redis: config.redis.clone(),

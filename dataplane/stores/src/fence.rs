@@ -1,18 +1,18 @@
 //! The fence: a PostgreSQL row per partition that says which stream is the partition's log, and from where on versions
-//! count. Every connection passes it before it publishes; every process watches it.
+//! count. Every connection passes it before it publishes; every process watches it, and which partitions there are.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use birbnest_core::{Incarnation, Partition};
-use tokio::sync::watch;
+use birbnest_core::{Incarnation, Layout, Partition};
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     Connectivity,
     lease::Leases,
-    postgres::{Postgres, PostgresError},
+    postgres::{KnownLayout, Postgres, PostgresError},
     redis::Generations,
 };
 
@@ -22,7 +22,11 @@ pub use crate::{
 };
 
 /// How often the fences are read: for so long a copy that a worker could not refresh may still be served.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often while another layout is about to begin: for so long writes wait that need not.
+const HURRIED_INTERVAL: Duration = Duration::from_millis(100);
+/// For so long writes are held back for a layout that was announced. Whoever announced it may be dead.
+const LONGEST_HOLD: Duration = Duration::from_secs(6);
 
 /// What the fence says to a connection that wants to publish.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,9 +57,19 @@ pub fn judge(fence: &Fence, stream: &str, incarnation: &Incarnation, last_sequen
     Judgement::Pass
 }
 
-/// The fences as last read, cheap to clone.
+/// The layout as last read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SeenLayout {
+    /// What was read, and `changing` only for as long as that is waited for.
+    pub known: KnownLayout,
+    /// When this process saw the layout for the first time.
+    pub since: Instant,
+}
+
+/// The layout and its fences as last read, cheap to clone.
 #[derive(Clone)]
 pub struct FenceWatch {
+    layout: watch::Sender<Option<SeenLayout>>,
     fences: watch::Sender<Arc<[Fence]>>,
     generations: Generations,
     leases: Leases,
@@ -64,16 +78,19 @@ pub struct FenceWatch {
 
 impl FenceWatch {
     /// Starts reading the fences in the background, for as long as somebody watches.
-    pub fn start(postgres: Postgres, partitions: u16) -> Self {
+    pub fn start(postgres: Postgres) -> Self {
         let (sender, status) = watch::channel(Connectivity::default());
         let watch = Self {
+            layout: watch::channel(None).0,
             fences: watch::channel(Arc::from([])).0,
-            generations: Generations::unread(partitions),
-            leases: Leases::none(partitions),
+            generations: Generations::default(),
+            leases: Leases::default(),
             status,
         };
         let reader = Reader {
             postgres,
+            announced: None,
+            layout: watch.layout.clone(),
             generations: watch.generations.clone(),
             leases: watch.leases.clone(),
             fences: watch.fences.clone(),
@@ -81,6 +98,42 @@ impl FenceWatch {
         };
         tokio::spawn(reader.run());
         watch
+    }
+
+    /// The partitions that there are, once they were read.
+    pub fn layout(&self) -> Option<Layout> {
+        self.generations.layout()
+    }
+
+    /// Whether another layout is about to begin.
+    pub fn is_changing(&self) -> bool {
+        self.layout.borrow().is_some_and(|seen| seen.known.changing)
+    }
+
+    /// Waits while another layout is about to begin: for some seconds at most.
+    pub async fn until_settled(&self) {
+        // An error would say that nobody reads the layout any more, but this very watch keeps that task alive.
+        let mut layout = self.layout.subscribe();
+        let settled = |seen: &Option<SeenLayout>| seen.is_none_or(|seen| !seen.known.changing);
+        let _seen = layout.wait_for(settled).await;
+    }
+
+    /// Waits until this process sees that a partition without a fence belongs to an earlier layout: for as long as that may
+    /// take. `None` if it does not, and the fence was never there.
+    pub async fn until_left(&self, partition: Partition) -> Option<Layout> {
+        let mut layout = self.layout.subscribe();
+        let left =
+            |seen: &Option<SeenLayout>| seen.is_some_and(|seen| seen.known.layout.place(partition).is_none());
+        let seen = timeout(WATCH_INTERVAL * 2, layout.wait_for(left))
+            .await
+            .ok()?
+            .ok()?;
+        seen.map(|seen| seen.known.layout)
+    }
+
+    /// The layout, whenever it changes.
+    pub fn layouts(&self) -> watch::Receiver<Option<SeenLayout>> {
+        self.layout.subscribe()
     }
 
     /// The generation counters, which follow the fences.
@@ -145,6 +198,9 @@ fn find(fences: &[Fence], partition: Partition) -> Option<&Fence> {
 /// What the looks go to.
 struct Reader {
     postgres: Postgres,
+    /// Since when another layout is announced after this one.
+    announced: Option<(Layout, Instant)>,
+    layout: watch::Sender<Option<SeenLayout>>,
     generations: Generations,
     leases: Leases,
     fences: watch::Sender<Arc<[Fence]>>,
@@ -152,25 +208,56 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(self) {
-        let mut turn = tokio::time::interval(WATCH_INTERVAL);
-        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    async fn run(mut self) {
         while !self.status.is_closed() {
-            turn.tick().await;
             let asked = Instant::now();
             match read(&self.postgres).await {
-                Ok(read) => {
-                    self.take(read, asked);
+                Ok((layout, fences)) => {
+                    self.take_layout(layout);
+                    self.take_fences(fences, asked);
                     self.status.send_replace(Connectivity::Connected);
                 }
                 Err(error) => {
                     self.status.send_replace(Connectivity::lost(&error));
                 }
             }
+            let pause = if self.announced.is_some() {
+                HURRIED_INTERVAL
+            } else {
+                WATCH_INTERVAL
+            };
+            tokio::time::sleep(pause.saturating_sub(asked.elapsed())).await;
         }
     }
 
-    fn take(&self, read: Vec<Fence>, asked: Instant) {
+    fn take_layout(&mut self, read: Option<KnownLayout>) {
+        let Some(read) = read else { return };
+        let announced = match self.announced {
+            Some((layout, since)) if layout == read.layout => since,
+            _ => Instant::now(),
+        };
+        self.announced = read.changing.then_some((read.layout, announced));
+        let before = *self.layout.borrow();
+        let since = match before {
+            Some(seen) if seen.known.layout == read.layout => seen.since,
+            _ => Instant::now(),
+        };
+        let known = KnownLayout {
+            changing: read.changing && announced.elapsed() < LONGEST_HOLD,
+            ..read
+        };
+        let seen = Some(SeenLayout { known, since });
+        // Before anybody is told: whoever is finds the counters of the layout.
+        self.generations.begin(known.layout);
+        if seen != before {
+            self.layout.send_replace(seen);
+        }
+    }
+
+    fn take_fences(&self, mut read: Vec<Fence>, asked: Instant) {
+        // Another layout may have begun between the two questions.
+        let layout = self.generations.layout();
+        read.retain(|fence| layout.is_some_and(|layout| layout.place(fence.partition).is_some()));
         for fence in &read {
             self.generations.advance(fence.partition, fence.generation);
             self.leases.renew(fence, asked);
@@ -185,8 +272,10 @@ impl Reader {
     }
 }
 
-/// The fences, after a replay was started where PostgreSQL failed over. Whoever sees it first starts it, for everybody.
-async fn read(postgres: &Postgres) -> Result<Vec<Fence>, PostgresError> {
+/// The layout, and the fences after a replay was started where PostgreSQL failed over. Whoever sees that first starts it,
+/// for everybody.
+async fn read(postgres: &Postgres) -> Result<(Option<KnownLayout>, Vec<Fence>), PostgresError> {
+    let layout = postgres.layout().await?;
     let fences = postgres.fences().await?;
     let mut replayed = false;
     for fence in fences.iter().filter(|fence| fence.failed_over) {
@@ -199,8 +288,8 @@ async fn read(postgres: &Postgres) -> Result<Vec<Fence>, PostgresError> {
         }
     }
     if replayed {
-        postgres.fences().await
+        Ok((layout, postgres.fences().await?))
     } else {
-        Ok(fences)
+        Ok((layout, fences))
     }
 }

@@ -6,6 +6,7 @@
 //! compared.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -24,8 +25,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub(crate) const ALL_LEASES: Duration = LEASE.saturating_add(MARGIN);
 
 /// The leases of this process, one per partition. Clones share them.
-#[derive(Clone, Debug)]
-pub(crate) struct Leases(Arc<[RwLock<Option<Lease>>]>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leases(Arc<RwLock<BTreeMap<Partition, Lease>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Lease {
@@ -34,35 +35,27 @@ struct Lease {
 }
 
 impl Leases {
-    /// None is held.
-    pub(crate) fn none(partitions: u16) -> Self {
-        Self((0..partitions).map(|_| RwLock::default()).collect())
-    }
-
     /// Takes a look at the fence for a lease, if the queue is open. `asked` is a moment before the question was sent.
     pub(crate) fn renew(&self, fence: &Fence, asked: Instant) {
-        let Some(slot) = self.0.get(usize::from(fence.partition.0)) else {
-            return;
-        };
         let new = Lease {
             epoch: fence.epoch,
             until: asked + LEASE,
         };
-        let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
         // Answers may overtake each other.
-        let newer = held.is_none_or(|held| (held.epoch, held.until) < (new.epoch, new.until));
+        let newer = held
+            .get(&fence.partition)
+            .is_none_or(|held| (held.epoch, held.until) < (new.epoch, new.until));
         if fence.mode == Mode::Queue && newer {
-            *held = Some(new);
+            held.insert(fence.partition, new);
         }
     }
 
     /// Whether a write of this epoch may be published or answered now.
     pub(crate) fn holds(&self, partition: Partition, epoch: i64) -> bool {
-        let held = self.0.get(usize::from(partition.0)).and_then(|slot| {
-            let held = slot.read().unwrap_or_else(PoisonError::into_inner);
-            *held
-        });
-        held.is_some_and(|held| held.epoch == epoch && Instant::now() < held.until)
+        let held = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        held.get(&partition)
+            .is_some_and(|held| held.epoch == epoch && Instant::now() < held.until)
     }
 }
 
@@ -97,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_for_the_epoch_that_was_seen_and_for_its_time() {
-        let leases = Leases::none(1);
+        let leases = Leases::default();
         assert!(!leases.holds(PARTITION, 1));
         leases.renew(&fence(1, Mode::Queue), ago(LEASE));
         assert!(!leases.holds(PARTITION, 1));
@@ -109,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_queue_that_is_closed_or_written_past_gives_no_lease() {
-        let leases = Leases::none(1);
+        let leases = Leases::default();
         leases.renew(&fence(1, Mode::Closing), Instant::now());
         leases.renew(&fence(1, Mode::Through), Instant::now());
         assert!(!leases.holds(PARTITION, 1));
@@ -117,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_late_neither_shortens_a_lease_nor_brings_back_an_epoch() {
-        let leases = Leases::none(1);
+        let leases = Leases::default();
         leases.renew(&fence(2, Mode::Queue), Instant::now());
         leases.renew(&fence(2, Mode::Queue), ago(LEASE));
         leases.renew(&fence(1, Mode::Queue), Instant::now());

@@ -48,14 +48,16 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Goes on until the shutdown; what is in hand then is written and sent on.
+    /// Goes on until the shutdown, or until there are other partitions; what is in hand then is written and sent on.
     pub(crate) async fn run(self) {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        while let Some(fence) = self.shutdown.or(self.until_fence()).await {
+        while let Some(Some(fence)) = self.shutdown.or(self.until_fence()).await {
             // Boxed: what asks JetStream is large, and this future is one of many.
             let ended = Box::pin(self.drain_term(&fence, &mut pause)).await;
             if let Err(error) = ended {
-                self.health.failing(self.partition, &error);
+                if self.is_of_the_layout() {
+                    self.health.failing(self.partition, &error);
+                }
                 self.persister.heartbeat.beat();
                 self.shutdown.or(sleep(pause.next())).await;
             }
@@ -73,13 +75,22 @@ impl Drain {
         self.fences.get(self.partition).map(|fence| fence.term())
     }
 
-    /// Nothing can be written before the partition has a fence; the first API makes it.
-    async fn until_fence(&self) -> Fence {
+    fn is_of_the_layout(&self) -> bool {
+        let layout = self.fences.layout();
+        layout.is_some_and(|layout| layout.place(self.partition).is_some())
+    }
+
+    /// Nothing can be written before the partition has a fence; the first API makes it. `None` when there are other
+    /// partitions.
+    async fn until_fence(&self) -> Option<Fence> {
         let mut fences = self.fences.subscribe();
         loop {
             self.persister.heartbeat.beat();
             if let Some(fence) = self.fences.get(self.partition) {
-                return fence;
+                return Some(fence);
+            }
+            if !self.is_of_the_layout() {
+                return None;
             }
             // An error would say that nobody reads the fences any more, but this very watch keeps that task alive.
             let _changed = timeout(LONGEST_PAUSE, fences.changed()).await;

@@ -13,11 +13,12 @@ use async_nats::{
         stream::{Info, Stream},
     },
 };
-use birbnest_core::{Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Layout, Partition, StreamNames, Version, config::StreamConfig};
 use birbnest_service::{Heartbeat, Shutdown};
 use birbnest_stores::{
+    Backends,
     jetstream::{DeadLetters, LifeError, Lives, Progress, ReadError, first_above, settled_through},
-    postgres::{Fence, Leader, Mode, Observed, Postgres, PostgresError},
+    postgres::{Fence, Leader, Mode, Observed, PostgresError},
 };
 use tokio::{
     sync::watch,
@@ -41,7 +42,7 @@ pub(crate) struct Janitor {
     context: Context,
     lives: Lives,
     letters: DeadLetters,
-    postgres: Postgres,
+    backends: Backends,
     config: StreamConfig,
     ripening: BTreeMap<Partition, Ripening>,
     heartbeat: Heartbeat,
@@ -79,7 +80,7 @@ impl Janitor {
     pub(crate) fn new(
         client: Client,
         letters: DeadLetters,
-        postgres: Postgres,
+        backends: Backends,
         config: StreamConfig,
         heartbeat: Heartbeat,
         metrics: Metrics,
@@ -90,7 +91,7 @@ impl Janitor {
             lives: Lives::new(client, context.clone(), &config),
             context,
             letters,
-            postgres,
+            backends,
             config,
             ripening: BTreeMap::new(),
             heartbeat,
@@ -127,7 +128,7 @@ impl Janitor {
                 Err(error) => tracing::info!(%error, "no longer the janitor"),
             }
         }
-        match self.postgres.try_lead("janitor").await {
+        match self.backends.postgres.try_lead("janitor").await {
             Ok(Some(leader)) => {
                 tracing::info!("this worker is the janitor");
                 Some(leader)
@@ -143,7 +144,10 @@ impl Janitor {
     /// Returns how many writes wait.
     async fn round(&mut self, shutdown: &Shutdown) -> u64 {
         let mut waiting = 0;
-        for partition in (0..self.config.partitions).map(Partition) {
+        let layout = self.backends.fences.layout();
+        self.ripening
+            .retain(|partition, _| layout.is_some_and(|layout| layout.place(*partition).is_some()));
+        for partition in layout.into_iter().flat_map(Layout::partitions) {
             if shutdown.has_begun() {
                 break;
             }
@@ -167,7 +171,7 @@ impl Janitor {
         };
         self.metrics.dead_letters_waiting(waiting);
         if waiting == 0
-            && let Err(error) = self.postgres.forget_old_dead_letters().await
+            && let Err(error) = self.backends.postgres.forget_old_dead_letters().await
         {
             tracing::debug!(%error, "what was noted about dead letters stays");
         }
@@ -195,6 +199,7 @@ impl Janitor {
     /// Fence first, then the stream: what the fence names was there before.
     async fn look(&self, partition: Partition) -> Result<Look, RoundError> {
         let fence = self
+            .backends
             .postgres
             .fence(partition)
             .await?
@@ -237,7 +242,12 @@ impl Janitor {
             purge_sequence: ripe,
             highest_version: look.progress.highest_version,
         };
-        if self.postgres.record_mark(look.fence.partition, &observed).await? {
+        if self
+            .backends
+            .postgres
+            .record_mark(look.fence.partition, &observed)
+            .await?
+        {
             Ok(observed.mark.max(look.fence.mark))
         } else {
             Err(RoundError::Fenced)
@@ -260,7 +270,7 @@ impl Janitor {
 
     async fn sweep(&self, partition: Partition) -> Result<(), PostgresError> {
         for _ in 0..SWEEP_TURNS {
-            let swept = self.postgres.sweep(partition, SWEEP_ROWS).await?;
+            let swept = self.backends.postgres.sweep(partition, SWEEP_ROWS).await?;
             self.metrics.swept(swept.total());
             if swept.total() < u64::from(SWEEP_ROWS) {
                 return Ok(());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use birbnest_core::Partition;
+use birbnest_core::{Layout, Partition};
 use birbnest_stores::jetstream::Progress;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -185,6 +185,17 @@ impl Metrics {
         let age = progress.oldest.map_or(Duration::ZERO, |oldest| oldest.age());
         let lag = self.0.persistence_lag.get_or_create_owned(&labels);
         lag.set(age.as_secs_f64());
+    }
+
+    /// There are these partitions from now on: figures of others are not shown any more.
+    pub(crate) fn forget_all_but(&self, layout: Layout) {
+        let earlier = (0..layout.first().0).map(|partition| ByPartition { partition });
+        for labels in earlier {
+            self.0.queue_depth.remove(&labels);
+            self.0.mark.remove(&labels);
+            self.0.persisted_through.remove(&labels);
+            self.0.persistence_lag.remove(&labels);
+        }
     }
 
     /// Messages were purged from a stream.

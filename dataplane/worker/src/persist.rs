@@ -4,7 +4,7 @@ use std::{ops::Range, pin::pin, time::Duration};
 
 use birbnest_core::{Entry, Partition};
 use birbnest_service::{Heartbeat, Shutdown};
-use birbnest_stores::postgres::{Postgres, Rejection};
+use birbnest_stores::postgres::{Postgres, PostgresError, Rejection};
 use tokio::time::{Instant, interval_at};
 
 use crate::{batch::Batch, breaker::Breaker, metrics::Metrics, receipt::Receipt};
@@ -20,7 +20,7 @@ pub(crate) struct Persister {
     pub(crate) metrics: Metrics,
 }
 
-/// The process ends while PostgreSQL is away: the rest of the batch is for another worker.
+/// The process ends while PostgreSQL is away, or the partition is no more: then another worker has persisted the batch.
 #[derive(Debug)]
 pub(crate) struct Abandoned;
 
@@ -28,7 +28,7 @@ pub(crate) struct Abandoned;
 enum GivenUp {
     /// One of its rows is to blame.
     Rejected(Rejection),
-    Shutdown,
+    Abandoned,
 }
 
 impl Persister {
@@ -64,7 +64,7 @@ impl Persister {
             };
             match self.upsert(entries).await {
                 Ok(()) => {}
-                Err(GivenUp::Shutdown) => return Err(Abandoned),
+                Err(GivenUp::Abandoned) => return Err(Abandoned),
                 Err(GivenUp::Rejected(error)) if range.len() == 1 => {
                     if let Some(rejection) = rejections.get_mut(range.start) {
                         *rejection = Some(error);
@@ -96,13 +96,16 @@ impl Persister {
                 Err(error) => error,
             };
             self.metrics.upsert_failed(error.category());
+            if matches!(error, PostgresError::NoFence(_)) {
+                return Err(GivenUp::Abandoned);
+            }
             if let Some(rejection) = error.rejection() {
                 self.breaker.succeeded();
                 return Err(GivenUp::Rejected(rejection));
             }
             self.breaker.failed(&error);
             if self.shutdown.has_begun() {
-                return Err(GivenUp::Shutdown);
+                return Err(GivenUp::Abandoned);
             }
             tracing::debug!(partition = %self.partition, %error, "the batch is kept until PostgreSQL takes it");
         }

@@ -5,7 +5,7 @@ use std::{pin::pin, time::Duration};
 use birbnest_core::{EntryId, Partition, Version};
 use birbnest_service::Shutdown;
 use birbnest_stores::{
-    postgres::Postgres,
+    postgres::{Postgres, PostgresError},
     redis::{Cache, CacheError},
 };
 use tokio::{
@@ -99,6 +99,8 @@ impl Refresher {
                 );
                 true
             }
+            // There are other partitions, which have another generation.
+            Err(PostgresError::NoFence(_)) => true,
             Err(error) => {
                 tracing::debug!(partition = %self.partition, %error, "the cache generation could not be raised yet");
                 false

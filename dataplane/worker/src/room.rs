@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use birbnest_core::config::Config;
+use birbnest_core::{Layout, config::Config};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is counted, in bytes: a semaphore has fewer permits than there may be bytes.
@@ -30,9 +30,10 @@ pub(crate) struct Part {
 }
 
 impl Room {
-    pub(crate) fn new(config: &Config) -> Self {
+    /// For the loops of these partitions.
+    pub(crate) fn new(config: &Config, layout: Layout) -> Self {
         let bytes = usize::try_from(config.worker.max_bytes_in_progress).unwrap_or(usize::MAX);
-        let loops = usize::from(config.stream.partitions) * usize::from(config.worker.concurrency);
+        let loops = usize::from(layout.count()) * usize::from(config.worker.concurrency);
         let all = (bytes / UNIT).min(Semaphore::MAX_PERMITS);
         Self {
             units: Arc::new(Semaphore::new(all)),
@@ -91,9 +92,8 @@ mod tests {
 
     fn room(partitions: u16) -> Room {
         let mut config = Config::default();
-        config.stream.partitions = partitions;
         config.worker.max_bytes_in_progress = 64 << 20;
-        Room::new(&config)
+        Room::new(&config, Layout::of_new_nest(partitions))
     }
 
     #[tokio::test]

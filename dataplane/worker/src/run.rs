@@ -13,9 +13,7 @@ use birbnest_core::{
 use birbnest_service::{Health, Shutdown, probes_router, serve};
 use birbnest_stores::{
     BackendError, Backends, Connectivity,
-    fence::FenceWatch,
     jetstream::{DeadLetters, addresses, connect},
-    postgres::Postgres,
     redis::Cache,
 };
 use prometheus_client::registry::Registry;
@@ -121,15 +119,13 @@ pub async fn run(
 /// The stores and what else the loops share.
 struct Worker {
     config: Config,
-    postgres: Postgres,
-    fences: FenceWatch,
+    backends: Backends,
     cache: Cache,
     breaker: Breaker,
     health: Health,
     nats: SourceHealth,
     shutdown: Shutdown,
     metrics: Metrics,
-    room: Room,
     prime_metrics: PrimeMetrics,
 }
 
@@ -144,25 +140,21 @@ impl Worker {
     ) -> Result<Self, RunError> {
         let backends = Backends::start(&config, secrets, "birbnest-worker")?;
         let cache = backends.cache()?;
-        let Backends { postgres, fences, .. } = backends;
         let breaker = Breaker::new(metrics.clone());
-        breaker.report(health.check("database"), fences.status());
+        breaker.report(health.check("database"), backends.fences.status());
         health
             .check("redis")
             .follow(cache.status(), Connectivity::trouble);
-        let nats = SourceHealth::new(health.check("nats"), config.stream.partitions);
-        let room = Room::new(&config);
+        let nats = SourceHealth::new(health.check("nats"));
         Ok(Self {
             config,
-            postgres,
-            fences,
+            backends,
             cache,
             breaker,
             health,
             nats,
             shutdown,
             metrics,
-            room,
             prime_metrics,
         })
     }
@@ -183,14 +175,11 @@ impl Worker {
     async fn drain(self, client: Client, grace: Duration) -> Result<(), RunError> {
         let mut loops = JoinSet::new();
         let letters = self.dead_letters(&client);
-        for partition in (0..self.config.stream.partitions).map(Partition) {
-            self.spawn_partition(partition, &client, &letters, &mut loops);
-        }
         let (lead, follow) = watch::channel(None);
         let janitor = Janitor::new(
             client.clone(),
-            letters,
-            self.postgres.clone(),
+            letters.clone(),
+            self.backends.clone(),
             self.config.stream.clone(),
             self.health.heartbeat("janitor", LONGEST_SILENCE),
             self.metrics.clone(),
@@ -199,15 +188,15 @@ impl Worker {
         loops.spawn(janitor.run(self.shutdown.clone()));
         loops.spawn(self.primer(&client, follow).run());
         loops.spawn(self.breaker.clone().run(
-            self.postgres.clone(),
+            self.backends.postgres.clone(),
             self.config.worker.retry.backoff.get(),
             self.health.heartbeat("breaker", LONGEST_SILENCE),
             self.shutdown.clone(),
         ));
 
-        while let Some(Some(ended)) = self.shutdown.or(loops.join_next()).await {
-            // Before the shutdown only a panic ends a loop.
-            ended?;
+        let supervised = self.supervise(&client, &letters, &mut loops);
+        if let Some(broken) = self.shutdown.or(supervised).await {
+            return Err(broken.into());
         }
         let Ok(ended) = timeout(grace, until_all_ended(&mut loops)).await else {
             return Err(RunError::GraceEnded);
@@ -216,8 +205,32 @@ impl Worker {
         if let Err(error) = client.flush().await {
             tracing::warn!(%error, "the last acknowledgements may not have arrived: the messages will come again");
         }
-        self.postgres.close().await;
+        self.backends.postgres.close().await;
         Ok(())
+    }
+
+    /// Starts the loops of the partitions that there are, now and whenever there are others; those of earlier ones end by
+    /// themselves. Returns when a loop broke.
+    async fn supervise(&self, client: &Client, letters: &DeadLetters, loops: &mut JoinSet<()>) -> JoinError {
+        let mut layouts = self.backends.fences.layouts();
+        let mut drained = None;
+        loop {
+            let layout = self.backends.fences.layout();
+            if let Some(layout) = layout.filter(|_| layout != drained) {
+                self.nats.expect(layout);
+                self.metrics.forget_all_but(layout);
+                let room = Room::new(&self.config, layout);
+                for partition in layout.partitions() {
+                    self.spawn_partition(partition, client, letters, &room, loops);
+                }
+                drained = Some(layout);
+            }
+            tokio::select! {
+                Some(Err(broken)) = loops.join_next() => return broken,
+                // An error would say that nobody reads the layout any more, but this very watch keeps that task alive.
+                _changed = layouts.changed() => {}
+            }
+        }
     }
 
     fn context(&self, client: &Client) -> Context {
@@ -232,12 +245,13 @@ impl Worker {
     }
 
     fn primer(&self, client: &Client, lead: Lead) -> Primer {
-        let (postgres, cache) = (self.postgres.clone(), self.cache.clone());
+        let (postgres, cache) = (self.backends.postgres.clone(), self.cache.clone());
         Primer {
             config: self.config.cache.prime.clone(),
             loader: Loader::new(
                 self.context(client),
                 &self.config.stream,
+                self.backends.fences.clone(),
                 postgres.clone(),
                 cache.clone(),
             ),
@@ -255,13 +269,14 @@ impl Worker {
         partition: Partition,
         client: &Client,
         letters: &DeadLetters,
+        room: &Room,
         loops: &mut JoinSet<()>,
     ) {
         let (committed, inbox) = mpsc::channel(HELD_BATCHES);
         let refresher = Refresher {
             partition,
             cache: self.cache.clone(),
-            postgres: self.postgres.clone(),
+            postgres: self.backends.postgres.clone(),
             shutdown: self.shutdown.clone(),
             metrics: self.metrics.clone(),
         };
@@ -270,7 +285,7 @@ impl Worker {
         for _ in 0..self.config.worker.concurrency {
             let persister = Persister {
                 partition,
-                postgres: self.postgres.clone(),
+                postgres: self.backends.postgres.clone(),
                 breaker: self.breaker.clone(),
                 shutdown: self.shutdown.clone(),
                 heartbeat: self.health.heartbeat("drain", LONGEST_SILENCE),
@@ -279,7 +294,7 @@ impl Worker {
             let poison = Quarantine {
                 partition,
                 letters: letters.clone(),
-                postgres: self.postgres.clone(),
+                postgres: self.backends.postgres.clone(),
                 retry: self.config.worker.retry.clone(),
                 metrics: self.metrics.clone(),
             };
@@ -287,13 +302,13 @@ impl Worker {
                 partition,
                 stream: names.stream(partition),
                 client: client.clone(),
-                fences: self.fences.clone(),
+                fences: self.backends.fences.clone(),
                 health: self.nats.clone(),
                 persister,
                 poison,
                 committed: committed.clone(),
                 config: self.config.worker.clone(),
-                room: self.room.clone(),
+                room: room.clone(),
                 shutdown: self.shutdown.clone(),
                 metrics: self.metrics.clone(),
             };

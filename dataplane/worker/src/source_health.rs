@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use birbnest_core::Partition;
+use birbnest_core::{Layout, Partition};
 use birbnest_service::Check;
 
 /// Whether messages can be pulled: of every partition.
@@ -17,15 +17,20 @@ pub(crate) struct SourceHealth {
 }
 
 impl SourceHealth {
-    pub(crate) fn new(check: Check, partitions: u16) -> Self {
-        let health = Self {
+    pub(crate) fn new(check: Check) -> Self {
+        Self {
             check,
             troubles: Arc::default(),
-        };
-        for partition in (0..partitions).map(Partition) {
-            health.failing(partition, &"not reached yet");
         }
-        health
+    }
+
+    /// These are the partitions from now on, none of which has been reached.
+    pub(crate) fn expect(&self, layout: Layout) {
+        self.update(|troubles| {
+            let unreached = |partition| (partition, "not reached yet".to_owned());
+            *troubles = layout.partitions().map(unreached).collect();
+            true
+        });
     }
 
     pub(crate) fn all_failing(&self, reason: &str) {

@@ -3,6 +3,7 @@
 //! - [`one_epoch`]: one key while the stream keeps its sequence: clients, Redis, the worker, the janitor, and what can
 //!   go wrong with each.
 //! - [`epochs`]: one key over several epochs: a stream whose store came back older, and the fence.
+//! - [`layouts`]: one key while the keys are spread over other partitions.
 //! - [`variants`]: the protocol under each kind of fault, and the protocol without one of its rules. The latter must
 //!   break: that is why the rule is there.
 //! - [`explore`]: breadth first, so the first trace of a violation is a shortest one.
@@ -13,5 +14,6 @@
 
 pub mod epochs;
 pub mod explore;
+pub mod layouts;
 pub mod one_epoch;
 pub mod variants;

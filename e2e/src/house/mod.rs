@@ -4,6 +4,7 @@ mod binaries;
 mod leaders;
 mod links;
 mod member;
+mod partitions;
 mod plan;
 
 use std::{
@@ -11,13 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use birbnest_core::{EntryId, Partition, StreamNames, config::Config};
+use birbnest_core::{EntryId, StreamNames, config::Config};
 use serde_json::Value;
 
 pub use binaries::{Binary, migrate};
 pub use links::Links;
 pub use member::{Member, sum_of};
 pub use plan::Plan;
+
+use partitions::Runner;
 
 use crate::{
     client::{Answer, ApiClient},
@@ -53,6 +56,7 @@ pub struct House {
     pub config: Config,
     /// Its table of entries.
     pub table: Table,
+    runner: Runner,
 }
 
 impl House {
@@ -135,11 +139,11 @@ impl House {
     /// that took.
     pub async fn until_writable(&self) -> Duration {
         let (began, mut reached, mut number) = (Instant::now(), HashSet::new(), 0);
-        while reached.len() < usize::from(self.config.stream.partitions) {
+        while reached.len() < usize::from(self.layout().count()) {
             let key = format!("probe-{number}");
             number += 1;
             let id = EntryId::global(key.parse().unwrap_or_else(|error| panic!("{key}: {error}")));
-            if reached.insert(id.hash().partition(self.config.stream.partitions)) {
+            if reached.insert(self.layout().partition(id.hash())) {
                 eventually("writes are acknowledged again", || async {
                     seen(self.put(&key, 1.into()).await, |answer| answer.status == 201)
                 })
@@ -160,7 +164,7 @@ impl House {
         let jetstream = self.nats.jetstream().await;
         let names = StreamNames::new(&self.config.stream.prefix);
         let mut messages = 0;
-        for partition in (0..self.config.stream.partitions).map(Partition) {
+        for partition in self.layout().partitions() {
             let stream = jetstream.get_stream(names.stream(partition)).await;
             messages += stream
                 .map_err(|error| error.to_string())?

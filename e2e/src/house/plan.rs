@@ -11,6 +11,7 @@ use super::{
     Binary, House, Member,
     links::{Links, addresses},
     migrate,
+    partitions::Runner,
 };
 use crate::{
     servers::{
@@ -180,6 +181,7 @@ impl Plan {
             standby,
             apis,
             workers,
+            runner: Runner::new(&self.config, addresses, directory),
             config: self.config,
             table,
         };

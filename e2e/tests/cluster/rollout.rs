@@ -82,6 +82,32 @@ async fn new_api_pods_take_over_without_a_failed_request() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_partitions_take_over_without_a_failed_request() {
+    story("partitions", async |space| {
+        let backends = space.backends().await;
+        let nest = space.apply_nest("spread", &small()).await;
+        nest.until_ready().await;
+        let (apis, workers) = (uids(&nest, "api").await, uids(&nest, "worker").await);
+        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
+        load.until_more(200).await;
+        let spread_over =
+            |partitions: u16| json!({ "spec": { "nats": { "stream": { "partitions": partitions } } } });
+        nest.patch(spread_over(6)).await;
+        nest.until_status("the workers drain other partitions", |status| {
+            let partitions: Vec<_> = status.persisted_through.iter().map(|of| of.partition).collect();
+            partitions == [4, 5, 6, 7, 8, 9]
+        })
+        .await;
+        nest.until_ready().await;
+        assert_eq!(uids(&nest, "api").await, apis, "the API pods were left alone");
+        assert_eq!(uids(&nest, "worker").await, workers, "and so were the workers");
+        load.until_more(200).await;
+        assert_all_kept(load.stop().await, &backends).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_changed_secret_rolls_the_pods_that_use_it() {
     story("changed-secret", async |space| {

@@ -1,7 +1,7 @@
 //! The scripts in a real Redis do what the model says, in every sequence of a few actions.
 
 use birbnest_core::{
-    Content, Entry, EntryId, Partition, Record, Timestamp, Version,
+    Content, Entry, EntryId, Layout, MAX_PARTITIONS, Partition, Record, Timestamp, Version,
     config::{CacheConfig, RedisConfig},
 };
 use birbnest_e2e::{
@@ -10,13 +10,13 @@ use birbnest_e2e::{
 };
 use birbnest_model::one_epoch::Slot;
 use birbnest_stores::redis::{Cache, Cached, Found, Generations, Lease};
-use futures::{StreamExt, stream};
+use futures::future::join_all;
 use serde_json::value::RawValue;
 
 /// Actions in a row. Four are enough for a lease that is lost, taken by another reader, and filled by the first.
 const LENGTH: u32 = 4;
-/// Sequences that run at the same time.
-const CONCURRENCY: usize = 64;
+/// Sequences that run at the same time, each in a partition of its own.
+const LANES: u16 = MAX_PARTITIONS;
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -43,7 +43,7 @@ const ALPHABET: [Action; 12] = [
     Action::Raise,
 ];
 
-/// One key in both worlds. It has a partition of its own, so that its generation can be raised alone.
+/// One key in both worlds. Nobody else uses its partition meanwhile, so that its generation can be raised alone.
 struct Pair {
     cache: Cache,
     generations: Generations,
@@ -53,6 +53,8 @@ struct Pair {
     leases: [Option<Lease>; 2],
     slot: Slot,
     generation: u8,
+    /// The generation of the partition with which the sequence began.
+    began: u64,
 }
 
 impl Pair {
@@ -84,7 +86,7 @@ impl Pair {
             Action::Raise => {
                 self.generation += 1;
                 self.generations
-                    .advance(self.partition, u64::from(self.generation));
+                    .advance(self.partition, self.began + u64::from(self.generation));
             }
         }
     }
@@ -177,7 +179,8 @@ async fn the_scripts_leave_what_the_model_leaves_after_every_short_sequence() {
         key_prefix: "model".to_owned(),
         ..RedisConfig::default()
     };
-    let generations = Generations::unread(u16::try_from(sequences).unwrap());
+    let layout = Layout::of_new_nest(LANES);
+    let generations = Generations::unread(layout);
     let cache = Cache::start(
         &server.url(),
         &config,
@@ -193,26 +196,31 @@ async fn the_scripts_leave_what_the_model_leaves_after_every_short_sequence() {
     })
     .await;
     let redis = server.connect().await.unwrap();
-    let told = (0..sequences).map(|number| {
-        let partition = Partition(u16::try_from(number).unwrap());
-        generations.advance(partition, 0);
-        let mut pair = Pair {
-            cache: cache.clone(),
-            generations: generations.clone(),
-            redis: redis.clone(),
-            partition,
-            id: EntryId::global(number.to_string().parse().unwrap()),
-            leases: [None, None],
-            slot: Slot::Absent,
-            generation: 0,
-        };
+    let lanes = layout.partitions().map(|partition| {
+        let (cache, generations, redis) = (cache.clone(), generations.clone(), redis.clone());
         async move {
-            let actions = sequence(number);
-            for (done, action) in actions.iter().enumerate() {
-                pair.act(*action).await;
-                pair.compare(&actions[..=done]).await;
+            let mut began = 0;
+            for number in (usize::from(partition.0)..sequences).step_by(LANES.into()) {
+                generations.advance(partition, began);
+                let mut pair = Pair {
+                    cache: cache.clone(),
+                    generations: generations.clone(),
+                    redis: redis.clone(),
+                    partition,
+                    id: EntryId::global(number.to_string().parse().unwrap()),
+                    leases: [None, None],
+                    slot: Slot::Absent,
+                    generation: 0,
+                    began,
+                };
+                let actions = sequence(number);
+                for (done, action) in actions.iter().enumerate() {
+                    pair.act(*action).await;
+                    pair.compare(&actions[..=done]).await;
+                }
+                began += u64::from(pair.generation) + 1;
             }
         }
     });
-    stream::iter(told).buffer_unordered(CONCURRENCY).count().await;
+    join_all(lanes).await;
 }

@@ -1,7 +1,7 @@
 //! `birbnest-migrate` against a real PostgreSQL.
 
 use birbnest_core::config::{Config, Secrets};
-use birbnest_e2e::servers::PostgresServer;
+use birbnest_e2e::servers::{NatsServer, PostgresServer};
 use birbnest_migrate::{MigrateError, SCHEMA_VERSION, Tasks, run};
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -16,10 +16,11 @@ impl Database {
     async fn fresh() -> Self {
         let mut config = Config::default();
         config.postgres.schema = "nest_a".into();
+        config.stream.prefix = NatsServer::unique_prefix();
         let url = PostgresServer::shared().await.fresh_database().await;
         Self {
             config,
-            secrets: secrets(&url),
+            secrets: secrets(&url).await,
         }
     }
 
@@ -47,10 +48,10 @@ impl Database {
     }
 }
 
-fn secrets(url: &str) -> Secrets {
+async fn secrets(url: &str) -> Secrets {
     Secrets {
         postgres_url: url.to_owned(),
-        nats_url: String::new(),
+        nats_url: NatsServer::shared().await.url(),
         redis_url: String::new(),
     }
 }
@@ -168,7 +169,7 @@ async fn a_schema_that_an_administrator_prepared_needs_no_right_to_create_one() 
         .await;
     let modest = Database {
         config: database.config.clone(),
-        secrets: secrets(&database.secrets.postgres_url.replace("postgres@", "modest@")),
+        secrets: secrets(&database.secrets.postgres_url.replace("postgres@", "modest@")).await,
     };
     assert!(
         modest.secrets.postgres_url.contains("modest@"),

@@ -102,7 +102,7 @@ async fn start_all(house: &House) {
     for member in house.nats_members() {
         member.process().start();
     }
-    for partition in 0..house.config.stream.partitions {
+    for partition in 0..house.layout().count() {
         house.until_led(Partition(partition)).await;
     }
 }
@@ -167,7 +167,7 @@ async fn conditional_writes_are_exact_while_the_leader_changes() {
     });
     let fault = async {
         let key = EntryId::global("counter".parse().unwrap());
-        let partition = key.hash().partition(house.config.stream.partitions);
+        let partition = house.layout().partition(key.hash());
         let leader = house.until_led(partition).await;
         eventually("some increments are made", || async {
             let read = house.get("counter").await;

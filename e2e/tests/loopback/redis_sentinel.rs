@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use birbnest_core::{
-    EntryId, Partition, Version,
+    EntryId, Layout, Partition, Version,
     config::{CacheConfig, Period, RedisConfig},
 };
 use birbnest_e2e::{
@@ -67,7 +67,7 @@ async fn a_master_that_was_replaced_without_noticing_is_left_by_everybody() {
 #[tokio::test]
 async fn copies_from_before_another_masters_reign_are_void() {
     let (server, partition) = (RedisServer::start_new().await, Partition(0));
-    let generations = Generations::unread(1);
+    let generations = Generations::unread(Layout::of_new_nest(1));
     generations.advance(partition, 0);
     let config = CacheConfig {
         negative_ttl: Period::from_secs(3_600),

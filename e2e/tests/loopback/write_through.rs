@@ -36,7 +36,7 @@ async fn until_written(client: &ApiClient, key: &str, durability: &str) -> Answe
 
 async fn until_all_written(house: &House, durability: &str) {
     for (number, client) in house.clients().iter().enumerate() {
-        for partition in 0..house.config.stream.partitions {
+        for partition in 0..house.layout().count() {
             until_written(client, &format!("until-{number}-{partition}"), durability).await;
         }
     }

@@ -9,6 +9,7 @@
 //! Each pass goes as far as it can and starts from the beginning, so a restart in the middle changes nothing. The way
 //! out for whoever cannot wait is the annotation [`FORCE`].
 
+use birbnest_core::Layout;
 use birbnest_crds::{BirbNest, DeletionPolicy};
 use birbnest_stores::jetstream::provision::{self, ProvisionError};
 use k8s_openapi::api::{
@@ -20,7 +21,7 @@ use kube::{ResourceExt, runtime::controller::Action};
 use serde_json::json;
 
 use super::{
-    apply::{self, Backends, Owner},
+    apply::{self, Backends, Log, Owner},
     build::{Plan, build},
     dereference::{Addresses, dereference, text},
     facts::{Rollout, Step, Why, selector},
@@ -167,8 +168,12 @@ async fn drain(
         Ok(log) => log,
         Err(why) => return Ok(Err(why)),
     };
-    let left = provision::backlog(&log, &valid.settings.stream).await;
-    match left {
+    let streams = &valid.settings.stream;
+    let layout = match provision::layout(&log, streams).await {
+        Ok(layout) => layout.unwrap_or_else(|| Layout::of_new_nest(streams.partitions)),
+        Err(error) => return Ok(Err(undrained(&error))),
+    };
+    match provision::backlog(&log, streams, layout).await {
         Ok(0) => {}
         Ok(left) => {
             let worker = cluster
@@ -179,7 +184,7 @@ async fn drain(
                     format!("{left} writes are queued, and there are no workers that could persist them");
                 return Ok(Err(Why::waiting("Draining", message)));
             };
-            apply::follow(ctx, nest, valid, log, &worker);
+            apply::follow(ctx, nest, valid, Log { js: log, layout }, &worker);
             let message = format!("waiting until the workers have persisted {left} queued writes");
             return Ok(Err(Why::waiting("Draining", message)));
         }
@@ -189,7 +194,7 @@ async fn drain(
     if let Err(why) = retire(cluster, id, Component::Worker).await? {
         return Ok(Err(why));
     }
-    let deleted = provision::delete(&log, &valid.settings.stream).await;
+    let deleted = provision::delete(&log, streams).await;
     Ok(deleted.map_err(|error| undrained(&error)))
 }
 

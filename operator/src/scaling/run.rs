@@ -101,7 +101,8 @@ impl Scaler {
     }
 
     async fn pass(&mut self, ctx: &SharedContext, target: &Target) {
-        let measured = timeout(FRESH_WITHIN, provision::figures(&target.log, &target.streams)).await;
+        let asked = provision::figures(&target.log, &target.streams, target.layout);
+        let measured = timeout(FRESH_WITHIN, asked).await;
         let figures = measured.ok().and_then(Result::ok);
         // Streams that are missing or changed are reconciliation's business; why, is in its conditions.
         if figures

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::Context;
-use birbnest_core::config::StreamConfig;
+use birbnest_core::{Layout, config::StreamConfig};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::Rule;
@@ -22,6 +22,8 @@ pub struct Target {
     pub log: Context,
     /// What they are.
     pub streams: StreamConfig,
+    /// Which of them there are.
+    pub layout: Layout,
     /// What the spec asks.
     pub rule: Rule,
     /// The Deployment of its workers.

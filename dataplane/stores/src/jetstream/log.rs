@@ -1,12 +1,13 @@
 //! The persist streams over whatever connection has passed the fence.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use birbnest_core::{
-    Entry, KeyHash, OnQueueOutage, Partition, Record, StreamNames, Version, config::StreamConfig, counted,
+    Entry, KeyHash, Layout, OnQueueOutage, Partition, Record, StreamNames, Version, config::StreamConfig,
+    counted,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -25,11 +26,15 @@ use crate::{
     postgres::Postgres,
 };
 
+/// For so long a write waits for a connection that knows the partitions that have just begun.
+const RECONNECT: Duration = Duration::from_secs(2);
+
 /// A handle to the persist streams, cheap to clone.
 #[derive(Clone)]
 pub struct Log {
     session: Arc<ArcSwapOption<Session>>,
     names: Arc<StreamNames>,
+    fences: FenceWatch,
     status: watch::Receiver<Connectivity>,
 }
 
@@ -62,7 +67,7 @@ impl Log {
             servers,
             config: config.clone(),
             postgres,
-            fences,
+            fences: fences.clone(),
             status: sender,
             reach,
             on_outage,
@@ -73,6 +78,7 @@ impl Log {
         Ok(Self {
             session,
             names,
+            fences,
             status,
         })
     }
@@ -97,13 +103,45 @@ impl Log {
     /// Says why there is no connection that has passed the fence.
     pub fn turn(&self, partition: Partition) -> Result<Turn, String> {
         let session = self.session()?;
-        match session.gates.get(usize::from(partition.0)) {
-            Some(gate) => {
-                let gate = Arc::clone(gate);
-                Ok(Turn::new(session, gate, Arc::clone(&self.names), partition))
-            }
-            None => Err(format!("there is no partition {partition}")),
+        match session.gate(partition).cloned() {
+            Some(gate) => Ok(Turn::new(session, gate, Arc::clone(&self.names), partition)),
+            None => Err(format!(
+                "partition {partition} is none of those of the connection"
+            )),
         }
+    }
+
+    /// The partition that a write of this key goes through. While other partitions are about to take the place of those
+    /// that there are, waits for them: for some seconds at most.
+    pub async fn partition_of_write(&self, hash: KeyHash) -> Option<Partition> {
+        if self.fences.is_changing() {
+            self.fences.until_settled().await;
+        }
+        self.partition(hash).await
+    }
+
+    /// The partition of a key. If there are other partitions since a moment ago, waits for the connection that knows them.
+    pub async fn partition(&self, hash: KeyHash) -> Option<Partition> {
+        let layout = self.fences.layout()?;
+        if !self.knows(layout) {
+            self.until_known(layout).await;
+        }
+        Some(layout.partition(hash))
+    }
+
+    async fn until_known(&self, layout: Layout) {
+        let seen = *self.fences.layouts().borrow();
+        // Who has been without a connection for longer is so for another reason.
+        let patience = seen.map_or(Duration::ZERO, |seen| {
+            RECONNECT.saturating_sub(seen.since.elapsed())
+        });
+        let mut status = self.status.clone();
+        let _late = timeout(patience, status.wait_for(|_| self.knows(layout))).await;
+    }
+
+    fn knows(&self, layout: Layout) -> bool {
+        let session = self.session.load();
+        session.as_ref().is_some_and(|session| session.layout == layout)
     }
 
     fn session(&self) -> Result<Arc<Session>, String> {

@@ -23,5 +23,5 @@ pub use error::{AppendError, ReadError};
 pub use lives::{LifeError, Lives};
 pub use log::Log;
 pub use progress::{Progress, Queued, first_above, settled_through};
-pub use stored::{UnreadableMessage, entry_of, version_in};
+pub use stored::{UnreadableMessage, entry_of, highest_version, version_in};
 pub use turn::{Expected, Last, Turn, last_entry};

@@ -5,6 +5,7 @@
 
 mod consumer;
 mod error;
+mod layouts;
 mod wanted;
 
 use async_nats::jetstream::{
@@ -13,12 +14,13 @@ use async_nats::jetstream::{
     response::Response,
     stream::{self, Config as StreamSettings},
 };
-use birbnest_core::{DrainTerm, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{DrainTerm, Layout, Partition, StreamNames, Version, config::StreamConfig};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 pub use consumer::ensure_consumer;
 pub use error::ProvisionError;
+pub use layouts::{Found, layout, retire, seal, streams};
 pub use wanted::OWNER_KEY;
 use wanted::{Obstacle, Role};
 
@@ -95,18 +97,22 @@ impl Figures {
     }
 }
 
-/// Creates what is missing and repairs what was changed: the persist stream of every partition with its consumer (which is
+/// Creates what is missing and repairs what was changed: the persist stream of each of these partitions with its consumer (which is
 /// made by those who pass the fence, see [`ensure_consumer`]), and the stream of the dead letters. Safe to call at any time.
 ///
 /// # Errors
 /// The first stream that could not be brought into shape; the ones before it are done.
-pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provisioned>, ProvisionError> {
-    let mut done = Vec::with_capacity(usize::from(config.partitions) + 1);
-    for role in Role::all(config) {
+pub async fn ensure(
+    js: &Context,
+    config: &StreamConfig,
+    layout: Layout,
+) -> Result<Vec<Provisioned>, ProvisionError> {
+    let mut done = Vec::with_capacity(usize::from(layout.count()) + 1);
+    for role in Role::all(config, layout) {
         let stream = role.stream(config);
         let stream_change = ensure_stream(js, &stream, config, role).await?;
         let consumer_change = match role {
-            Role::Persist(_) => consumer::repair(js, &stream).await?,
+            Role::Persist(..) => consumer::repair(js, &stream).await?,
             Role::Dead | Role::Witness => Change::None,
         };
         done.push(Provisioned {
@@ -118,17 +124,22 @@ pub async fn ensure(js: &Context, config: &StreamConfig) -> Result<Vec<Provision
     Ok(done)
 }
 
-/// Asks stream and consumer of every partition for their figures.
+/// Asks stream and consumer of each of these partitions for their figures.
 ///
 /// # Errors
 /// When one of them is missing or does not answer: figures of some partitions only would mislead.
-pub async fn figures(js: &Context, config: &StreamConfig) -> Result<Vec<Figures>, ProvisionError> {
-    let mut figures = Vec::with_capacity(usize::from(config.partitions));
-    for partition in (0..config.partitions).map(Partition) {
+pub async fn figures(
+    js: &Context,
+    config: &StreamConfig,
+    layout: Layout,
+) -> Result<Vec<Figures>, ProvisionError> {
+    let mut figures = Vec::with_capacity(usize::from(layout.count()));
+    for partition in layout.partitions() {
         let name = StreamNames::new(&config.prefix).stream(partition);
         let stream = found(stream_info(js, &name).await?, &name)?;
         let consumer = found(consumer::current(js, &name).await?, &name)?;
-        let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition)).as_ref()
+        let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition, layout))
+            .as_ref()
             == Ok(&stream.config);
         let mut of_partition = match &consumer {
             Some(consumer) => consumed(js, &name, partition, consumer).await?,
@@ -168,14 +179,14 @@ async fn consumed(
     })
 }
 
-/// Messages of all partitions that are not acknowledged. A stream that is not there holds none; one without its consumer
+/// Messages of these partitions that are not acknowledged. A stream that is not there holds none; one without its consumer
 /// counts whole, since nobody knows which of its messages were persisted.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
-pub async fn backlog(js: &Context, config: &StreamConfig) -> Result<u64, ProvisionError> {
+pub async fn backlog(js: &Context, config: &StreamConfig, layout: Layout) -> Result<u64, ProvisionError> {
     let mut backlog = 0;
-    for partition in (0..config.partitions).map(Partition) {
+    for partition in layout.partitions() {
         let name = StreamNames::new(&config.prefix).stream(partition);
         let stream = match stream_info(js, &name).await? {
             Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => continue,
@@ -197,28 +208,37 @@ async fn oldest(js: &Context, stream: &str, consumer: &ConsumerInfo) -> Result<O
     first_above(&stream, consumer.ack_floor.stream_sequence).await
 }
 
-/// Deletes all streams that bear our mark, dead letters included; one that is gone already counts as deleted.
+/// Deletes all streams that bear our mark, those of earlier layouts and dead letters included; one that is gone already
+/// counts as deleted.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
 pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), ProvisionError> {
-    for role in Role::all(config) {
-        let stream = role.stream(config);
-        let Ok(info) = stream_info(js, &stream).await? else {
-            continue;
-        };
-        if info.config.metadata.get(OWNER_KEY) != Some(&config.prefix) {
-            continue;
-        }
-        match call::<_, stream::DeleteStatus>(js, &stream, &format!("STREAM.DELETE.{stream}"), &json!({}))
-            .await?
-        {
-            Ok(_) => {}
-            Err(gone) if gone.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
-            Err(source) => return Err(ProvisionError::Refused { stream, source }),
-        }
+    let names = StreamNames::new(&config.prefix);
+    let persist = layouts::partitions(js, config).await?.into_iter();
+    let persist = persist.map(|partition| names.stream(partition));
+    for stream in persist.chain([names.dead(), names.witness()]) {
+        delete_ours(js, config, &stream).await?;
     }
     Ok(())
+}
+
+/// Deletes a stream that bears our mark.
+async fn delete_ours(js: &Context, config: &StreamConfig, stream: &str) -> Result<(), ProvisionError> {
+    let Ok(info) = stream_info(js, stream).await? else {
+        return Ok(());
+    };
+    if info.config.metadata.get(OWNER_KEY) != Some(&config.prefix) {
+        return Ok(());
+    }
+    let subject = format!("STREAM.DELETE.{stream}");
+    match call::<_, stream::DeleteStatus>(js, stream, &subject, &json!({})).await? {
+        Err(gone) if gone.error_code() != ErrorCode::STREAM_NOT_FOUND => Err(ProvisionError::Refused {
+            stream: stream.to_owned(),
+            source: gone,
+        }),
+        _ => Ok(()),
+    }
 }
 
 async fn ensure_stream(

@@ -14,22 +14,23 @@ use async_nats::{
     jetstream::{
         Context,
         context::{ContextBuilder, GetStreamError},
-        stream::{InfoError, LastRawMessageErrorKind, Stream},
+        stream::{InfoError, Stream},
     },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use birbnest_core::{Base, OnQueueOutage, Partition, StreamNames, Version, config::StreamConfig};
+use birbnest_core::{Base, Layout, OnQueueOutage, Partition, StreamNames, config::StreamConfig};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     connection::connect_once,
+    error::ReadError,
     lives::{LifeError, Lives},
     provision::{self, ProvisionError},
     pulse::{Fullness, Pulse},
     reach::Reach,
-    stored::entry_of_stored,
+    stored::highest_version,
 };
 use crate::{
     Connectivity,
@@ -45,7 +46,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A connection whose publishes carry the base of the current epoch.
 pub(super) struct Session {
     pub(super) context: Context,
-    pub(super) gates: Vec<Arc<Gate>>,
+    pub(super) layout: Layout,
+    gates: Vec<Arc<Gate>>,
     pub(super) pulse: Pulse,
     ended: CancellationToken,
 }
@@ -77,6 +79,11 @@ impl Session {
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
+    }
+
+    /// What passing the fence of a partition yielded, `None` for one of another layout.
+    pub(super) fn gate(&self, partition: Partition) -> Option<&Arc<Gate>> {
+        self.gates.get(self.layout.place(partition)?)
     }
 }
 
@@ -111,8 +118,8 @@ pub(super) enum SessionError {
     Life(#[from] LifeError),
     #[error("the consumer cannot be used: {0}")]
     Consumer(#[from] ProvisionError),
-    #[error("the last message of the stream {stream} cannot be read: {message}")]
-    History { stream: String, message: String },
+    #[error("the last message of the stream {stream} cannot be read: {source}")]
+    History { stream: String, source: ReadError },
     #[error("the fence cannot be read: {0}")]
     Fence(#[from] PostgresError),
     #[error(
@@ -121,6 +128,8 @@ pub(super) enum SessionError {
     Foreign { theirs: String, ours: String },
     #[error("other pods kept changing the fence")]
     Contended,
+    #[error("which partitions there are is not known yet: the database has not answered")]
+    NoLayout,
     #[error("the queue is closed, and open again soon after nats is back")]
     Closed,
 }
@@ -130,7 +139,7 @@ impl SessionError {
     pub(super) fn is_answered(&self) -> bool {
         matches!(
             self,
-            Self::Fence(_) | Self::Foreign { .. } | Self::Contended | Self::Closed
+            Self::Fence(_) | Self::Foreign { .. } | Self::Contended | Self::Closed | Self::NoLayout
         )
     }
 }
@@ -188,6 +197,7 @@ pub(super) async fn keep_connected(connector: Connector, current: Weak<ArcSwapOp
 
 impl Connector {
     async fn open(&self) -> Result<Session, SessionError> {
+        let layout = self.fences.layout().ok_or(SessionError::NoLayout)?;
         let ended = CancellationToken::new();
         let client = connect_once(&self.servers, "birbnest-api", ended.clone()).await?;
         let context = ContextBuilder::new()
@@ -195,14 +205,15 @@ impl Connector {
             .build(client.clone());
         let lives = Lives::new(client, context.clone(), &self.config);
         Box::pin(self.take_back(&lives, &context)).await?;
-        let mut gates = Vec::with_capacity(usize::from(self.config.partitions));
-        for partition in (0..self.config.partitions).map(Partition) {
+        let mut gates = Vec::with_capacity(usize::from(layout.count()));
+        for partition in layout.partitions() {
             // Boxed: what asks JetStream is large, and this future is part of many.
             let gate = Box::pin(self.pass(&lives, &context, partition)).await?;
             gates.push(Arc::new(gate));
         }
         Ok(Session {
             context,
+            layout,
             gates,
             pulse: Pulse::new(),
             ended,
@@ -233,7 +244,11 @@ impl Connector {
             let incarnation = lives.incarnation(&info).await?;
             let last_sequence = info.state.last_sequence;
             let Some(fence) = fence else {
-                let highest = highest_version(&stream, &name, last_sequence).await?;
+                let highest = highest_version(&stream, last_sequence).await;
+                let highest = highest.map_err(|source| SessionError::History {
+                    stream: name.clone(),
+                    source,
+                })?;
                 self.postgres
                     .create_fence_if_absent(partition, &name, &incarnation, highest)
                     .await?;
@@ -286,11 +301,15 @@ impl Connector {
 
     /// Returns when the connection broke, was given up, or belongs to an epoch that is over.
     async fn watch(&self, session: &Session, current: &Weak<ArcSwapOption<Session>>) {
-        let mut fences = self.fences.subscribe();
+        let (mut fences, mut layouts) = (self.fences.subscribe(), self.fences.layouts());
         loop {
             tokio::select! {
                 () = session.ended.cancelled() => return,
                 changed = fences.changed() => if changed.is_err() { return },
+                changed = layouts.changed() => if changed.is_err() { return },
+            }
+            if self.fences.layout() != Some(session.layout) {
+                session.end("there are other partitions now");
             }
             let raised = fences
                 .borrow_and_update()
@@ -307,26 +326,7 @@ impl Connector {
 }
 
 fn is_over(session: &Session, fence: &Fence) -> bool {
-    let gate = session.gates.get(usize::from(fence.partition.0));
-    gate.is_some_and(|gate| gate.epoch < fence.epoch)
-}
-
-/// The highest version in a stream that has no fence yet: it may have been used before, with a database that is gone.
-async fn highest_version(stream: &Stream, name: &str, last_sequence: u64) -> Result<Version, SessionError> {
-    let failed = |message: String| SessionError::History {
-        stream: name.to_owned(),
-        message,
-    };
-    if last_sequence == 0 {
-        return Ok(Version::ZERO);
-    }
-    match stream.get_raw_message(last_sequence).await {
-        Ok(message) => entry_of_stored(&message)
-            .map(|entry| entry.version)
-            .map_err(|error| failed(error.to_string())),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-            Version::new(last_sequence).map_err(|error| failed(error.to_string()))
-        }
-        Err(error) => Err(failed(error.to_string())),
-    }
+    session
+        .gate(fence.partition)
+        .is_some_and(|gate| gate.epoch < fence.epoch)
 }

@@ -2,8 +2,16 @@
 
 use std::num::NonZeroU64;
 
-use async_nats::{HeaderMap, jetstream::message::StreamMessage};
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        message::StreamMessage,
+        stream::{LastRawMessageErrorKind, Stream},
+    },
+};
 use birbnest_core::{BASE_HEADER, Base, Entry, InvalidMessage, Version, VersionOverflow};
+
+use super::error::ReadError;
 
 /// Why a stored message says nothing.
 #[derive(Debug, thiserror::Error)]
@@ -52,4 +60,22 @@ pub(super) fn entry_of_stored(message: &StreamMessage) -> Result<Entry, Unreadab
 
 pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOverflow> {
     base.version(NonZeroU64::new(sequence).ok_or(VersionOverflow(0))?)
+}
+
+/// The highest version that the messages of a stream bear whose last sequence is this: in an epoch versions follow the
+/// sequences, and each epoch is above those before.
+///
+/// # Errors
+/// When JetStream cannot be asked or holds what this release cannot read.
+pub async fn highest_version<I>(stream: &Stream<I>, last_sequence: u64) -> Result<Version, ReadError> {
+    if last_sequence == 0 {
+        return Ok(Version::ZERO);
+    }
+    match stream.get_raw_message(last_sequence).await {
+        Ok(message) => Ok(entry_of_stored(&message)?.version),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+            Version::new(last_sequence).map_err(|error| ReadError::Failed(error.to_string()))
+        }
+        Err(error) => Err(ReadError::Failed(error.to_string())),
+    }
 }

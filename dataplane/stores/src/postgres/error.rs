@@ -34,6 +34,9 @@ pub enum PostgresError {
     /// Nobody has made the partition's fence row yet.
     #[error("partition {0} has no fence row yet")]
     NoFence(Partition),
+    /// The queue of a partition is closed, or PostgreSQL failed over and the stream is not replayed yet. It passes.
+    #[error("the queue of partition {0} is not in order")]
+    NotDrained(Partition),
     /// A stored value that no release of this software writes.
     #[error("a stored value is not valid: {0}")]
     Corrupt(#[from] CorruptValue),
@@ -65,6 +68,14 @@ pub enum CorruptValue {
     /// A mode that this release does not know.
     #[error("the fence's mode is {0:?}")]
     Mode(String),
+    /// Partitions that there cannot be.
+    #[error("the layout has {partitions} partitions from {first} on")]
+    Layout {
+        /// The first partition.
+        first: i16,
+        /// How many.
+        partitions: i16,
+    },
     /// A row with a version that no epoch has given.
     #[error("a row has a higher version than its partition's fence knows of")]
     AboveTheEpoch,
@@ -109,6 +120,7 @@ impl PostgresError {
             Self::Refused(_) => "refused",
             Self::Rejected(_) => "rejected",
             Self::NoFence(_) => "no_fence",
+            Self::NotDrained(_) => "not_drained",
             Self::Corrupt(_) => "corrupt",
         }
     }

@@ -7,11 +7,11 @@ use birbnest_core::{Base, DrainTerm, Incarnation, Partition, Version};
 use sqlx::{Acquire, PgConnection};
 use tokio::time::timeout;
 
-use row::{COLUMNS, FenceRow, select};
+use row::{FenceRow, select};
 
 use super::{Postgres, PostgresError, error::CorruptValue};
 
-pub(super) use row::{mode, store, version};
+pub(super) use row::{all_fences, insert, mode, store, version};
 
 /// Who takes the writes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -125,18 +125,17 @@ impl Postgres {
     /// When PostgreSQL does not answer, or a row is not valid.
     pub async fn fences(&self) -> Result<Vec<Fence>, PostgresError> {
         let mut lease = self.lease().await?;
-        let statement = format!("SELECT {COLUMNS} FROM fence ORDER BY partition");
-        let asked = sqlx::query_as::<_, FenceRow>(sqlx::AssertSqlSafe(statement)).fetch_all(&mut *lease);
+        let asked = async { Ok(all_fences(&mut lease, "").await) };
         let read = timeout(self.limit, asked).await;
-        lease.end(read)?.into_iter().map(FenceRow::parse).collect()
+        lease.end(read)?
     }
 
-    /// Makes the first fence row of a partition, unless there is one; returns the one that is there then. Versions start
-    /// above `highest`, the highest one that the stream's messages carry. The cache generation starts at the time: Redis
-    /// may hold copies of a database that is gone.
+    /// Makes the first fence row of a partition of the layout, unless there is one; returns the one that is there then.
+    /// Versions start above `highest`, the highest one that the stream's messages carry. The cache generation starts at the
+    /// time: Redis may hold copies of a database that is gone.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer, or the row is not valid.
+    /// When PostgreSQL does not answer, the row is not valid, or the partition is not one of the layout.
     pub async fn create_fence_if_absent(
         &self,
         partition: Partition,
@@ -151,9 +150,11 @@ impl Postgres {
         let mut lease = self.lease().await?;
         let work = async {
             sqlx::query(
+                // The share lock waits for another layout that is just beginning.
                 "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, \
-                 purge_sequence, mark, generation, history) VALUES ($1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
-                 extract(epoch FROM now())::bigint, server_history()) \
+                 purge_sequence, mark, generation, history) SELECT $1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
+                 extract(epoch FROM now())::bigint, server_history() \
+                 FROM layout WHERE $1 >= first AND $1 < first + partitions FOR SHARE \
                  ON CONFLICT (partition) DO NOTHING",
             )
             .bind(partition.0.cast_signed())

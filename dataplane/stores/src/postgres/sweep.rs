@@ -24,19 +24,27 @@ impl Swept {
 
 /// Their version is at or below the mark: no older write of the key can arrive, since all those are ignored. Only a dead
 /// letter could, by a replay, which has to find what is newer.
+///
+/// Rows of an earlier layout have lower partitions, and go with the first one of this: what they hold is below every mark.
+/// Their keys may be in any partition by now, so the version is looked at again when the row is removed.
 const TOMBSTONES: &str = "DELETE FROM cache_entries AS entry USING (
-    SELECT instance, key FROM cache_entries AS swept WHERE tombstone AND partition = $1 AND version <= $2
+    SELECT instance, key FROM cache_entries AS swept WHERE tombstone AND partition > $4 AND partition <= $1 AND version <= $2
        AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
      LIMIT $3) AS gone
- WHERE entry.instance = gone.instance AND entry.key = gone.key";
+ WHERE entry.instance = gone.instance AND entry.key = gone.key AND entry.version <= $2";
+
+/// The mark, and the partition before this one; -1 for the first.
+const FENCE: &str = "SELECT mark, (SELECT coalesce(max(earlier.partition), -1) FROM fence AS earlier
+                       WHERE earlier.partition < fence.partition)::smallint
+  FROM fence WHERE partition = $1 FOR UPDATE";
 
 /// The minute is for clocks that differ: whether an entry has expired is decided by those who read it.
 const EXPIRED: &str = "DELETE FROM cache_entries AS entry USING (
     SELECT instance, key FROM cache_entries AS swept
-     WHERE expires_at < now() - interval '1 minute' AND partition = $1 AND version <= $2
+     WHERE expires_at < now() - interval '1 minute' AND partition > $4 AND partition <= $1 AND version <= $2
        AND NOT EXISTS (SELECT FROM dead_letters AS dead WHERE dead.instance = swept.instance AND dead.key = swept.key)
      LIMIT $3) AS gone
- WHERE entry.instance = gone.instance AND entry.key = gone.key";
+ WHERE entry.instance = gone.instance AND entry.key = gone.key AND entry.version <= $2";
 
 impl Postgres {
     /// Removes up to `limit` tombstones and up to `limit` expired entries of a partition, none above its mark.
@@ -55,17 +63,20 @@ async fn sweep(connection: &mut PgConnection, partition: i16, limit: u32) -> sql
     // Waits for the batches in progress and holds off the next ones, which look at the mark under a share lock: what is
     // found here does not change before it is removed.
     // The row keeps the highest version, which is at least the mark and so at least all that is removed here.
-    let mark = sqlx::query_scalar::<_, i64>("SELECT mark FROM fence WHERE partition = $1 FOR UPDATE")
+    let found = sqlx::query_as::<_, (i64, i16)>(FENCE)
         .bind(partition)
         .fetch_optional(&mut *transaction)
         .await?;
-    let Some(mark) = mark else { return Ok(None) };
+    let Some((mark, before)) = found else {
+        return Ok(None);
+    };
     let mut removed = [0; 2];
     for (statement, count) in [TOMBSTONES, EXPIRED].into_iter().zip(&mut removed) {
         let deleted = sqlx::query(statement)
             .bind(partition)
             .bind(mark)
-            .bind(i64::from(limit));
+            .bind(i64::from(limit))
+            .bind(before);
         *count = deleted.execute(&mut *transaction).await?.rows_affected();
     }
     transaction.commit().await?;

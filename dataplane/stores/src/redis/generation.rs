@@ -9,7 +9,8 @@ use std::{
     },
 };
 
-use birbnest_core::Partition;
+use arc_swap::ArcSwapOption;
+use birbnest_core::{Layout, Partition};
 
 /// Bytes of a [`Tag`].
 pub(super) const GENERATION_LEN: usize = 16;
@@ -67,22 +68,47 @@ impl Tag {
     }
 }
 
-/// The fences' generation counters as this process last read them, one per partition.
-#[derive(Clone, Debug)]
-pub struct Generations(Arc<[AtomicU64]>);
+/// The fences' generation counters as this process last read them, one for each partition of the layout.
+#[derive(Clone, Debug, Default)]
+pub struct Generations(Arc<ArcSwapOption<Counters>>);
+
+#[derive(Debug)]
+struct Counters {
+    layout: Layout,
+    counters: Box<[AtomicU64]>,
+}
 
 /// The counter before the fence was read once: no copy can be judged.
 const NOT_READ_YET: u64 = u64::MAX;
 
 impl Generations {
-    /// Counters that have not been read yet.
-    pub fn unread(partitions: u16) -> Self {
-        Self((0..partitions).map(|_| AtomicU64::new(NOT_READ_YET)).collect())
+    /// Counters of a layout, none of which has been read.
+    pub fn unread(layout: Layout) -> Self {
+        let generations = Self::default();
+        generations.begin(layout);
+        generations
+    }
+
+    /// Another layout has begun, or the first one is known: none of its counters has been read.
+    pub fn begin(&self, layout: Layout) {
+        if self.layout() != Some(layout) {
+            let counters = layout
+                .partitions()
+                .map(|_| AtomicU64::new(NOT_READ_YET))
+                .collect();
+            self.0.store(Some(Arc::new(Counters { layout, counters })));
+        }
+    }
+
+    /// The partitions that there are, once they are known.
+    pub fn layout(&self) -> Option<Layout> {
+        self.0.load().as_ref().map(|known| known.layout)
     }
 
     /// Takes over the counter of a fence. Counters only grow, so a late reader cannot turn one back.
     pub fn advance(&self, partition: Partition, counter: u64) {
-        let Some(slot) = self.0.get(usize::from(partition.0)) else {
+        let known = self.0.load();
+        let Some(slot) = known.as_ref().and_then(|known| known.counter(partition)) else {
             return;
         };
         let _ = slot.fetch_update(Ordering::AcqRel, Ordering::Acquire, |known| {
@@ -90,15 +116,17 @@ impl Generations {
         });
     }
 
-    /// How many partitions there are.
-    pub(super) fn partitions(&self) -> u16 {
-        u16::try_from(self.0.len()).unwrap_or(u16::MAX)
-    }
-
     /// The counter, once it has been read.
     pub(super) fn get(&self, partition: Partition) -> Option<u64> {
-        let counter = self.0.get(usize::from(partition.0))?.load(Ordering::Acquire);
+        let known = self.0.load();
+        let counter = known.as_ref()?.counter(partition)?.load(Ordering::Acquire);
         (counter != NOT_READ_YET).then_some(counter)
+    }
+}
+
+impl Counters {
+    fn counter(&self, partition: Partition) -> Option<&AtomicU64> {
+        self.counters.get(self.layout.place(partition)?)
     }
 }
 
@@ -126,11 +154,26 @@ mod tests {
 
     #[test]
     fn a_counter_never_goes_back() {
-        let generations = Generations::unread(1);
+        let generations = Generations::unread(Layout::of_new_nest(1));
         assert_eq!(generations.get(Partition(0)), None);
         generations.advance(Partition(0), 5);
         generations.advance(Partition(0), 4);
         assert_eq!(generations.get(Partition(0)), Some(5));
         assert_eq!(generations.get(Partition(1)), None);
+    }
+
+    #[test]
+    fn the_counters_of_another_layout_are_not_known_before_they_are_read() {
+        let layout = Layout::of_new_nest(1);
+        let generations = Generations::unread(layout);
+        generations.advance(Partition(0), 5);
+        generations.begin(layout);
+        assert_eq!(generations.get(Partition(0)), Some(5));
+        generations.begin(layout.next(2).unwrap());
+        for partition in 0..4 {
+            assert_eq!(generations.get(Partition(partition)), None);
+        }
+        generations.advance(Partition(2), 6);
+        assert_eq!(generations.get(Partition(2)), Some(6));
     }
 }

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use birbnest_core::Partition;
-
 use super::{Cache, CacheError, generation::Tag, millis};
 
 /// So that the sign does not outlive its nest for long.
@@ -47,8 +45,9 @@ impl Cache {
     /// It names every master: one of them being another, what it held is gone.
     fn sign(&self) -> Result<Vec<u8>, CacheError> {
         let life = self.shared.masters()?.life().ok_or(CacheError::NotConnected)?;
-        let partitions = (0..self.generations.partitions()).map(Partition);
-        let tags: Vec<Tag> = partitions
+        let layout = self.generations.layout().ok_or(CacheError::UnknownGeneration)?;
+        let tags: Vec<Tag> = layout
+            .partitions()
             .map(|partition| self.tag(life, partition))
             .collect::<Result<_, _>>()?;
         Ok(tags.iter().flat_map(Tag::as_bytes).copied().collect())

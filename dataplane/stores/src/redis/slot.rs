@@ -24,7 +24,7 @@ pub(super) const NEGATIVE: u8 = b'N';
 pub(super) const LEASE: u8 = b'L';
 
 /// What the cache knows of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cached {
     /// An entry: its version and the JSON object for the client.
     Entry {
@@ -39,6 +39,7 @@ pub enum Cached {
         version: Version,
     },
     /// Nothing, or nothing of this generation: the sources must be asked.
+    #[default]
     Unknown,
 }
 

@@ -4,6 +4,7 @@
 use async_nats::jetstream::Context;
 use birbnest_core::{Entry, EntryId, Partition, StreamNames, Timestamp, config::StreamConfig, newest};
 use birbnest_stores::{
+    fence::FenceWatch,
     jetstream::{ReadError, last_entry},
     postgres::{Mode, Postgres, PostgresError, Stored},
     redis::{Cache, CacheError, Found, Lease},
@@ -17,7 +18,7 @@ const CONCURRENCY: usize = 16;
 pub(crate) struct Loader {
     context: Context,
     names: StreamNames,
-    partitions: u16,
+    fences: FenceWatch,
     postgres: Postgres,
     cache: Cache,
 }
@@ -41,11 +42,17 @@ struct Leased {
 }
 
 impl Loader {
-    pub(crate) fn new(context: Context, config: &StreamConfig, postgres: Postgres, cache: Cache) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        config: &StreamConfig,
+        fences: FenceWatch,
+        postgres: Postgres,
+        cache: Cache,
+    ) -> Self {
         Self {
             context,
             names: StreamNames::new(&config.prefix),
-            partitions: config.partitions,
+            fences,
             postgres,
             cache,
         }
@@ -70,7 +77,8 @@ impl Loader {
     }
 
     async fn lease_one(&self, id: &EntryId) -> Result<Option<Leased>, LoadError> {
-        let partition = id.hash().partition(self.partitions);
+        let layout = self.fences.layout().ok_or(CacheError::UnknownGeneration)?;
+        let partition = layout.partition(id.hash());
         let lease = self.cache.lease(partition, id, rand::random()).await?;
         Ok(lease.map(|lease| Leased {
             partition,

@@ -3,6 +3,7 @@
 mod conditional;
 mod epochs;
 mod failovers;
+mod layouts;
 mod reads;
 mod sweeps;
 mod through;
@@ -10,7 +11,7 @@ mod through;
 use crate::{
     epochs as several,
     explore::{Bounds, Report, explore},
-    one_epoch,
+    layouts as changes, one_epoch,
 };
 
 /// A question with a name.
@@ -33,6 +34,8 @@ pub enum Question {
     OneEpoch(one_epoch::Setting),
     /// Over several.
     Epochs(several::Setting),
+    /// While the partitions become others.
+    Layouts(changes::Setting),
 }
 
 /// What must come out.
@@ -59,6 +62,7 @@ impl Variant {
         match &self.question {
             Question::OneEpoch(setting) => explore(setting, bounds),
             Question::Epochs(setting) => explore(setting, bounds),
+            Question::Layouts(setting) => explore(setting, bounds),
         }
     }
 
@@ -80,6 +84,7 @@ pub fn all() -> Vec<Variant> {
         epochs::variants(),
         failovers::variants(),
         through::variants(),
+        layouts::variants(),
     ]
     .concat()
 }

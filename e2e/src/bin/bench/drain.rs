@@ -22,7 +22,7 @@ use crate::{
     Settings,
     measure::{Comparison, Run},
     value,
-    writes::{Message, message, partitions, purge, send, version},
+    writes::{Message, layout, message, partitions, purge, send, version},
 };
 
 pub(crate) async fn compare(house: &House, size: usize, settings: &Settings) -> anyhow::Result<Comparison> {
@@ -39,7 +39,7 @@ pub(crate) async fn compare(house: &House, size: usize, settings: &Settings) -> 
     let base = Base::new(base.cast_unsigned())?;
     let names = StreamNames::new(&house.config.stream.prefix);
     let messages: Vec<_> = (0..settings.backlog as usize)
-        .map(|number| message(&names, settings.partitions, number, size, base))
+        .map(|number| message(&names, layout(settings), number, size, base))
         .collect::<anyhow::Result<_>>()?;
 
     let jetstream = house.nats.jetstream().await;

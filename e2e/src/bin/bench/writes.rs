@@ -11,7 +11,9 @@ use async_nats::{
     HeaderMap,
     jetstream::{self, stream},
 };
-use birbnest_core::{BASE_HEADER, Base, Content, EntryId, Partition, Record, StreamNames, Timestamp, encode};
+use birbnest_core::{
+    BASE_HEADER, Base, Content, EntryId, Layout, Partition, Record, StreamNames, Timestamp, encode,
+};
 use birbnest_e2e::house::House;
 use serde_json::value::RawValue;
 
@@ -68,7 +70,7 @@ pub(crate) async fn compare(
         jetstream.create_stream(config).await?;
     }
     let messages: Vec<_> = (0..KEYS)
-        .map(|number| message(&twins, settings.partitions, number, size, Base::ZERO))
+        .map(|number| message(&twins, layout(settings), number, size, Base::ZERO))
         .collect::<anyhow::Result<_>>()?;
     let messages = Arc::new(messages);
     let body = format!(r#"{{"value": {}}}"#, value(size));
@@ -99,9 +101,14 @@ pub(crate) async fn compare(
     Ok(comparison)
 }
 
-/// The partitions of the house.
+/// Which partitions the house has.
+pub(crate) fn layout(settings: &Settings) -> Layout {
+    Layout::of_new_nest(settings.partitions)
+}
+
+/// Each of them.
 pub(crate) fn partitions(settings: &Settings) -> impl Iterator<Item = Partition> {
-    (0..settings.partitions).map(Partition)
+    layout(settings).partitions()
 }
 
 /// Empties the queue.
@@ -123,14 +130,14 @@ pub(crate) async fn purge(
 /// What the API would publish for this entry.
 pub(crate) fn message(
     names: &StreamNames,
-    partitions: u16,
+    layout: Layout,
     number: usize,
     size: usize,
     base: Base,
 ) -> anyhow::Result<Message> {
     let id = EntryId::global(format!("bench-{number}").parse()?);
     let hash = id.hash();
-    let subject = names.subject(hash.partition(partitions), hash);
+    let subject = names.subject(layout.partition(hash), hash);
     let now = Timestamp::now();
     let record = Record {
         id,

@@ -104,7 +104,9 @@ fn everywhere() -> Vec<Fault> {
         Fault::RejectedRows,
         Fault::NoConnections,
         Fault::ReadOnly,
+        Fault::OtherPartitions(None),
     ];
+    faults.extend(TARGETS.map(|target| Fault::OtherPartitions(Some(target))));
     for trouble in TROUBLES {
         faults.extend([Target::Nats, Target::Postgres].map(|server| Fault::Network(trouble, server)));
     }
@@ -137,6 +139,7 @@ pub fn short() -> Vec<Fault> {
         Fault::Network(Trouble::Silence, Target::Nats),
         Fault::Network(Trouble::Delay, Target::Postgres),
         Fault::Clock(Target::Workers, 1),
+        Fault::OtherPartitions(Some(Target::Workers)),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use birbnest_core::{Partition, StreamNames};
+use birbnest_core::StreamNames;
 use tokio::time::sleep;
 
 use super::{Fault, Target, Trouble, failover::fail_over};
@@ -12,12 +12,16 @@ use crate::{
         checker::Loss,
         crew::{Crew, Run},
     },
+    servers::FAILOVER,
+    wait::eventually_within,
 };
 
 /// Requests between the parts of a fault that has several.
 const MEANWHILE: u64 = 300;
 /// How often what happens over and over happens.
 const TIMES: u32 = 4;
+/// Partitions before and after a change.
+const PARTITIONS: [u16; 2] = [4, 6];
 /// How long a packet takes on a slow way.
 const DELAY: Duration = Duration::from_millis(50);
 
@@ -57,6 +61,7 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
             }
         }
         Fault::FailOver(target) => fail_over(house, *target, length).await,
+        Fault::OtherPartitions(killed) => other_partitions(house, *killed, length).await,
         Fault::Flush => flush(house, length).await,
         Fault::OldSnapshot => old_snapshot(house, crew, length).await,
         Fault::OlderStore => loss = older_store(house, crew, run, length).await,
@@ -104,6 +109,22 @@ async fn kill(house: &House, targets: &[Target], length: Duration) {
     }
 }
 
+/// A run that fails because of whoever is killed is made again.
+async fn other_partitions(house: &House, killed: Option<Target>, length: Duration) {
+    let [few, many] = PARTITIONS;
+    let partitions = if house.layout().count() == few { many } else { few };
+    let change = eventually_within(FAILOVER, "the keys are spread", || {
+        house.try_spread_over(partitions)
+    });
+    let kills = async {
+        sleep(length).await;
+        if let Some(target) = killed {
+            kill(house, &[target], length).await;
+        }
+    };
+    tokio::join!(change, kills);
+}
+
 async fn flush(house: &House, length: Duration) {
     for _ in 0..TIMES {
         let (master, _) = house.until_redis_master().await;
@@ -146,7 +167,7 @@ async fn full_streams(house: &House, length: Duration) {
 async fn set_limit(house: &House, messages: i64) {
     let jetstream = house.nats.jetstream().await;
     let names = StreamNames::new(&house.config.stream.prefix);
-    for partition in (0..house.config.stream.partitions).map(Partition) {
+    for partition in house.layout().partitions() {
         let name = names.stream(partition);
         let stream = jetstream.get_stream(&name).await;
         let mut config = stream

@@ -4,7 +4,7 @@ use birbnest_core::{
     Content, Entry, EntryId, Incarnation, Partition, Record, Timestamp, Version,
     config::{Config, PostgresConfig, Secrets},
 };
-use birbnest_e2e::servers::PostgresServer;
+use birbnest_e2e::servers::{NatsServer, PostgresServer};
 use birbnest_migrate::Tasks;
 use birbnest_stores::postgres::{Observed, Postgres};
 use serde_json::value::RawValue;
@@ -34,7 +34,7 @@ pub(crate) async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
 async fn migrated(url: &str, config: &Config) -> Postgres {
     let secrets = Secrets {
         postgres_url: url.to_owned(),
-        nats_url: String::new(),
+        nats_url: NatsServer::shared().await.url(),
         redis_url: String::new(),
     };
     birbnest_migrate::run(config, &secrets, Tasks::default())

@@ -1,7 +1,7 @@
 //! What the cache itself does with the copies in a cluster, without an API around it.
 
 use birbnest_core::{
-    Content, Entry, EntryId, Partition, Record, Timestamp, Version,
+    Content, Entry, EntryId, Layout, Partition, Record, Timestamp, Version,
     config::{CacheConfig, RedisConfig},
 };
 use birbnest_e2e::{
@@ -24,7 +24,7 @@ struct Bare {
 impl Bare {
     async fn open() -> Self {
         let (first, cluster) = RedisCluster::start().await;
-        let generations = Generations::unread(1);
+        let generations = Generations::unread(Layout::of_new_nest(1));
         generations.advance(Partition(0), 0);
         let (redis, config) = (RedisConfig::default(), CacheConfig::default());
         let cache = Cache::start(cluster.url(), &redis, &config, generations).unwrap();
@@ -181,7 +181,13 @@ async fn a_server_that_is_no_cluster_says_so() {
     let url = RedisServer::shared().await.url();
     let url = url.replace("redis://", "redis-cluster://");
     let config = CacheConfig::default();
-    let cache = Cache::start(&url, &RedisConfig::default(), &config, Generations::unread(1)).unwrap();
+    let cache = Cache::start(
+        &url,
+        &RedisConfig::default(),
+        &config,
+        Generations::unread(Layout::of_new_nest(1)),
+    )
+    .unwrap();
     eventually("the reason is told", || async {
         seen(cache.status().borrow().trouble(), |trouble| {
             trouble

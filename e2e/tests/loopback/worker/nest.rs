@@ -99,7 +99,7 @@ impl Nest {
         .await
         .unwrap();
         let postgres = Postgres::connect(&secrets.postgres_url, "test", &config.postgres).unwrap();
-        let fences = FenceWatch::start(postgres.clone(), config.stream.partitions);
+        let fences = FenceWatch::start(postgres.clone());
         let on_outage = config.cache.on_queue_outage;
         let log = Log::start(
             &secrets.nats_url,

@@ -13,7 +13,6 @@ mod owner;
 mod streams;
 mod workloads;
 
-use async_nats::jetstream::Context as JetStream;
 use birbnest_crds::BirbNest;
 use birbnest_stores::jetstream::provision::Provisioned;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -29,7 +28,7 @@ use crate::{cluster::ClusterError, context::Context};
 pub(super) use managed::Backends;
 pub(super) use migration::{Migrated, drop_schema};
 pub(super) use owner::Owner;
-pub(super) use streams::open;
+pub(super) use streams::{Log, open};
 
 /// What was answered. Only [`apply`] makes one.
 pub(super) struct Applied {
@@ -62,7 +61,7 @@ pub(super) async fn apply(
     } = plan;
     let backends = managed::apply(&ctx.cluster, &owner, &valid.id, managed).await?;
     let config_map = apply_config(ctx, &owner, config).await?;
-    let (log, streams) = streams::apply(ctx, &valid.id, &wanted, addresses, &backends).await;
+    let (log, streams) = streams::apply(ctx, nest, &valid.id, &wanted, addresses, &backends).await;
     // The migration's pod starts only where it can succeed; one that has completed needs nothing any more.
     let ready = backends
         .all_ready()
@@ -100,7 +99,7 @@ pub(super) async fn apply_config(
 }
 
 /// What scaling needs of a nest that is being reconciled.
-pub(super) fn follow(ctx: &Context, nest: &BirbNest, valid: &ValidNest, log: JetStream, worker: &Rollout) {
+pub(super) fn follow(ctx: &Context, nest: &BirbNest, valid: &ValidNest, log: Log, worker: &Rollout) {
     workloads::hand_over(ctx, nest, valid, Some(log), &valid.settings.stream, Some(worker));
 }
 

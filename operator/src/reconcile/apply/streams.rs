@@ -1,7 +1,8 @@
 //! The persist streams, on every pass: created, compared, repaired.
 
 use async_nats::jetstream::Context as JetStream;
-use birbnest_core::config::StreamConfig;
+use birbnest_core::{Layout, Partition, config::StreamConfig};
+use birbnest_crds::{BirbNest, BirbNestStatus};
 use birbnest_stores::jetstream::provision::{self, ProvisionError, Provisioned};
 
 use super::managed::Backends;
@@ -15,19 +16,39 @@ use crate::{
     streams::ConnectError,
 };
 
+/// A nest's NATS, and which partitions there are.
+pub(in crate::reconcile) struct Log {
+    pub(in crate::reconcile) js: JetStream,
+    pub(in crate::reconcile) layout: Layout,
+}
+
 pub(super) async fn apply(
     ctx: &Context,
+    nest: &BirbNest,
     id: &NestId,
     wanted: &StreamConfig,
     addresses: &Addresses,
     backends: &Backends,
-) -> (Option<JetStream>, Step<Vec<Provisioned>>) {
-    let log = match open(ctx, id, addresses, backends).await {
-        Ok(log) => log,
+) -> (Option<Log>, Step<Vec<Provisioned>>) {
+    let js = match open(ctx, id, addresses, backends).await {
+        Ok(js) => js,
         Err(why) => return (None, Err(why)),
     };
-    let streams = provision::ensure(&log, wanted).await.map_err(|error| why(&error));
-    (Some(log), streams)
+    let layout = match provision::layout(&js, wanted).await {
+        Ok(found) => found
+            .or_else(|| remembered(nest.status.as_ref()?))
+            .unwrap_or_else(|| Layout::of_new_nest(wanted.partitions)),
+        Err(error) => return (None, Err(why(&error))),
+    };
+    let streams = provision::ensure(&js, wanted, layout).await;
+    (Some(Log { js, layout }), streams.map_err(|error| why(&error)))
+}
+
+/// The partitions of a nest whose NATS has lost all streams: they are made again as PostgreSQL knows them.
+fn remembered(status: &BirbNestStatus) -> Option<Layout> {
+    let partitions = || status.persisted_through.iter().map(|through| through.partition);
+    let first = u16::try_from(partitions().min()?).ok()?;
+    Layout::new(Partition(first), u16::try_from(partitions().count()).ok()?)
 }
 
 /// A connection to the nest's NATS.
@@ -60,5 +81,26 @@ fn why(error: &ProvisionError) -> Why {
         Why::waiting(error.reason(), error.to_string())
     } else {
         Why::stuck(error.reason(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use birbnest_crds::PersistedThrough;
+
+    use super::*;
+
+    #[test]
+    fn the_status_remembers_which_partitions_there_were() {
+        let through = |partition| PersistedThrough {
+            partition,
+            epoch: 1,
+            sequence: 0,
+            version: None,
+        };
+        let mut status = BirbNestStatus::default();
+        assert_eq!(remembered(&status), None);
+        status.persisted_through = vec![through(4), through(5)];
+        assert_eq!(remembered(&status), Layout::new(Partition(4), 2));
     }
 }

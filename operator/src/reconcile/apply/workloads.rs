@@ -1,12 +1,11 @@
 //! The pods that serve, and what belongs to them.
 
-use async_nats::jetstream::Context as JetStream;
 use birbnest_core::config::StreamConfig;
 use birbnest_crds::BirbNest;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::ResourceExt;
 
-use super::{Migrated, owner::Owner};
+use super::{Migrated, owner::Owner, streams::Log};
 use crate::{
     address::probe,
     cluster::{ClusterError, FIELD_MANAGER},
@@ -159,7 +158,7 @@ pub(super) fn hand_over(
     ctx: &Context,
     nest: &BirbNest,
     valid: &ValidNest,
-    log: Option<JetStream>,
+    log: Option<Log>,
     streams: &StreamConfig,
     worker: Option<&Rollout>,
 ) {
@@ -169,8 +168,9 @@ pub(super) fn hand_over(
     ctx.targets.follow(Target {
         id: valid.id.clone(),
         about: about(nest),
-        log,
+        log: log.js,
         streams: streams.clone(),
+        layout: log.layout,
         rule: rule(&valid.worker_range),
         deployment: valid.id.child(Component::Worker),
         replicas: u32::try_from(worker.desired).unwrap_or(0),

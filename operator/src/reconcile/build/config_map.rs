@@ -60,7 +60,7 @@ fn api(settings: &Config) -> Config {
             prime: PrimeConfig::default(),
             ..settings.cache.clone()
         },
-        stream: settings.stream.clone(),
+        stream: drained(settings),
         redis: settings.redis.clone(),
         postgres: served(settings),
         api: settings.api.clone(),
@@ -72,7 +72,7 @@ fn api(settings: &Config) -> Config {
 fn worker(settings: &Config) -> Config {
     Config {
         cache: settings.cache.clone(),
-        stream: settings.stream.clone(),
+        stream: drained(settings),
         redis: settings.redis.clone(),
         postgres: served(settings),
         api: ApiConfig::default(),
@@ -89,12 +89,24 @@ fn served(settings: &Config) -> PostgresConfig {
     }
 }
 
-/// It only needs to know the schema: how many connections others open must not make the migration run again.
+/// Which partitions there are is in the database, whoever wants how many.
+fn drained(settings: &Config) -> StreamConfig {
+    StreamConfig {
+        partitions: StreamConfig::default().partitions,
+        ..settings.stream.clone()
+    }
+}
+
+/// It only needs to know the schema and the streams: how many connections others open must not make the migration run again.
 fn migrate(settings: &Config) -> Config {
     let standard = PostgresConfig::default();
     Config {
         cache: CacheConfig::default(),
-        stream: StreamConfig::default(),
+        stream: StreamConfig {
+            ack_timeout: StreamConfig::default().ack_timeout,
+            janitor_interval: StreamConfig::default().janitor_interval,
+            ..settings.stream.clone()
+        },
         redis: RedisConfig::default(),
         postgres: PostgresConfig {
             max_connections: standard.max_connections,
@@ -145,6 +157,7 @@ mod tests {
             ["api.yaml", "worker.yaml"]
         );
         assert_eq!(changed(|to| to.postgres.table_partitions = 8), ["migrate.yaml"]);
+        assert_eq!(changed(|to| to.stream.partitions = 8), ["migrate.yaml"]);
         assert_eq!(changed(|to| "birds".clone_into(&mut to.postgres.schema)).len(), 3);
     }
 }

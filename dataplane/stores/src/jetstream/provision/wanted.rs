@@ -6,10 +6,13 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
     stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
-use birbnest_core::{Base, DrainTerm, Partition, StreamNames, config::StreamConfig};
+use birbnest_core::{Base, DrainTerm, Layout, Partition, StreamNames, config::StreamConfig};
 
 /// Metadata key that says whose stream it is; its value is the prefix.
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
+
+/// Metadata key of a persist stream for the layout that it belongs to.
+const LAYOUT_KEY: &str = "birbnest.dev/layout";
 
 /// Metadata key of a consumer for the base of its epoch: who does not read the fence knows the versions by it.
 const BASE_KEY: &str = "birbnest.dev/base";
@@ -36,8 +39,8 @@ pub(super) enum Obstacle {
 /// A stream of the nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// What holds the partition's writes until PostgreSQL has them.
-    Persist(Partition),
+    /// What holds the writes of one of the layout's partitions until PostgreSQL has them.
+    Persist(Partition, Layout),
     /// What holds the writes that PostgreSQL rejects.
     Dead,
     /// What tells one life of a cluster from the next.
@@ -46,9 +49,11 @@ pub(super) enum Role {
 
 impl Role {
     /// Every stream that the configuration asks for.
-    pub(super) fn all(config: &StreamConfig) -> impl Iterator<Item = Self> + use<> {
-        let persist = (0..config.partitions).map(|partition| Self::Persist(Partition(partition)));
-        persist
+    pub(super) fn all(config: &StreamConfig, layout: Layout) -> impl Iterator<Item = Self> + use<> {
+        let persist = move |partition| Self::Persist(partition, layout);
+        layout
+            .partitions()
+            .map(persist)
             .chain([Self::Dead])
             .chain(config.has_witness().then_some(Self::Witness))
     }
@@ -57,7 +62,7 @@ impl Role {
     pub(super) fn stream(self, config: &StreamConfig) -> String {
         let names = StreamNames::new(&config.prefix);
         match self {
-            Self::Persist(partition) => names.stream(partition),
+            Self::Persist(partition, _) => names.stream(partition),
             Self::Dead => names.dead(),
             Self::Witness => names.witness(),
         }
@@ -66,7 +71,7 @@ impl Role {
     /// The witness is to forget when its servers stop.
     const fn storage(self) -> StorageType {
         match self {
-            Self::Persist(_) | Self::Dead => StorageType::File,
+            Self::Persist(..) | Self::Dead => StorageType::File,
             Self::Witness => StorageType::Memory,
         }
     }
@@ -74,7 +79,7 @@ impl Role {
     fn subjects(self, config: &StreamConfig) -> String {
         let names = StreamNames::new(&config.prefix);
         match self {
-            Self::Persist(partition) => names.subjects(partition),
+            Self::Persist(partition, _) => names.subjects(partition),
             Self::Dead => names.dead_subjects(),
             Self::Witness => names.witness_subject(),
         }
@@ -127,11 +132,12 @@ fn prescribe_stream(target: &mut stream::Config, config: &StreamConfig, role: Ro
         .metadata
         .insert(OWNER_KEY.to_owned(), config.prefix.clone());
     let parts = match role {
-        Role::Persist(_) => {
+        Role::Persist(_, layout) => {
             // The last write of a key stands for those before it.
             target.max_messages_per_subject = 1;
             target.duplicate_window = DUPLICATE_WINDOW;
-            u64::from(config.partitions.max(1))
+            target.metadata.insert(LAYOUT_KEY.to_owned(), layout.to_string());
+            u64::from(layout.count())
         }
         Role::Dead => {
             // Each waits for somebody's decision. They get a quarter of what is there for the others.
@@ -193,6 +199,11 @@ fn stream_obstacle(found: &stream::Config, wanted: &stream::Config, prefix: &str
         .into_iter()
         .find_map(|(differs, reason)| differs.then_some(reason))?;
     Some(Obstacle::Fixed(reason.to_owned()))
+}
+
+/// The layout that a persist stream belongs to; `None` for one of a release without layouts.
+pub(super) fn layout_of(found: &stream::Config) -> Option<Layout> {
+    Layout::parse(found.metadata.get(LAYOUT_KEY)?)
 }
 
 /// The consumer that workers share in a term, of an epoch with this base.
@@ -261,18 +272,21 @@ fn prescribe_drain(target: &mut consumer::Config) {
 mod tests {
     use super::*;
 
-    const FIRST: Role = Role::Persist(Partition(0));
-
     fn config() -> StreamConfig {
-        StreamConfig {
-            partitions: 3,
-            ..Default::default()
-        }
+        StreamConfig::default()
+    }
+
+    fn layout() -> Layout {
+        Layout::of_new_nest(3)
+    }
+
+    fn first() -> Role {
+        Role::Persist(Partition(0), layout())
     }
 
     #[test]
     fn limits_are_shared_among_the_partitions_rounded_up() {
-        let wanted = stream(&config(), Role::Persist(Partition(1)));
+        let wanted = stream(&config(), Role::Persist(Partition(1), layout()));
         assert_eq!(wanted.max_messages, 333_334);
         assert_eq!(wanted.max_bytes, 357_913_942);
         assert_eq!(wanted.subjects, ["cache.persist.1.>"]);
@@ -294,12 +308,12 @@ mod tests {
 
     #[test]
     fn replicas_have_a_witness_that_forgets_when_they_stop() {
-        assert!(!Role::all(&config()).any(|role| role == Role::Witness));
+        assert!(!Role::all(&config(), layout()).any(|role| role == Role::Witness));
         let replicated = StreamConfig {
             replicas: 3,
             ..config()
         };
-        assert!(Role::all(&replicated).any(|role| role == Role::Witness));
+        assert!(Role::all(&replicated, layout()).any(|role| role == Role::Witness));
         let wanted = stream(&replicated, Role::Witness);
         assert_eq!(
             (wanted.name.as_str(), wanted.storage, wanted.num_replicas),
@@ -313,41 +327,42 @@ mod tests {
 
     #[test]
     fn only_a_single_copy_answers_direct_gets() {
-        assert!(stream(&config(), FIRST).allow_direct);
+        assert!(stream(&config(), first()).allow_direct);
         let replicated = StreamConfig {
             replicas: 3,
             ..config()
         };
-        assert!(!stream(&replicated, FIRST).allow_direct);
+        assert!(!stream(&replicated, first()).allow_direct);
     }
 
     #[test]
     fn a_limit_changed_by_hand_is_set_back_and_a_description_stays() {
-        let wanted = stream(&config(), FIRST);
+        let wanted = stream(&config(), first());
         let mut found = wanted.clone();
         found.max_messages = 5;
         found.discard = DiscardPolicy::Old;
         found.description = Some("ours".to_owned());
         found.metadata.insert("_nats.ver".to_owned(), "2.15.0".to_owned());
-        let repaired = repaired_stream(&found, &config(), FIRST).unwrap();
+        let repaired = repaired_stream(&found, &config(), first()).unwrap();
         assert_eq!(repaired.max_messages, wanted.max_messages);
         assert_eq!(repaired.discard, DiscardPolicy::New);
         assert_eq!(repaired.description, found.description);
-        assert_eq!(repaired.metadata.len(), 2);
-        assert_eq!(repaired_stream(&repaired, &config(), FIRST).unwrap(), repaired);
+        assert_eq!(repaired.metadata.len(), 3);
+        assert_eq!(layout_of(&repaired), Some(layout()));
+        assert_eq!(repaired_stream(&repaired, &config(), first()).unwrap(), repaired);
     }
 
     #[test]
     fn a_stream_of_somebody_else_is_left_alone() {
-        let mut found = stream(&config(), FIRST);
+        let mut found = stream(&config(), first());
         found.metadata.insert(OWNER_KEY.to_owned(), "other".to_owned());
-        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
+        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
         assert!(matches!(refused, Obstacle::Foreign(_)));
 
         found.metadata.clear();
-        assert!(repaired_stream(&found, &config(), FIRST).is_ok());
+        assert!(repaired_stream(&found, &config(), first()).is_ok());
         found.subjects = vec!["orders.>".to_owned()];
-        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
+        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
         assert_eq!(
             refused,
             Obstacle::Foreign(r#"it stores the subjects ["orders.>"]"#.to_owned())
@@ -366,9 +381,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_changed_in_place_is_named() {
-        let mut found = stream(&config(), FIRST);
+        let mut found = stream(&config(), first());
         found.retention = RetentionPolicy::WorkQueue;
-        let refused = repaired_stream(&found, &config(), FIRST).unwrap_err();
+        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
         assert!(
             matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
             "{refused:?}"

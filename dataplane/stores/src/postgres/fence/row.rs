@@ -22,6 +22,44 @@ pub(super) async fn select(
         .await
 }
 
+/// Reads every fence, by partition; `lock` is the clause that follows, a constant of this room.
+pub(in crate::postgres) async fn all_fences(
+    connection: &mut PgConnection,
+    lock: &'static str,
+) -> Result<Vec<Fence>, PostgresError> {
+    let statement = format!("SELECT {COLUMNS} FROM fence ORDER BY partition {lock}");
+    let rows = sqlx::query_as::<_, FenceRow>(sqlx::AssertSqlSafe(statement))
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter().map(FenceRow::parse).collect()
+}
+
+/// Writes a fence that does not exist. The deliveries are counted from the clock: the consumer is another one than any that
+/// a failover of PostgreSQL may have made forgotten.
+pub(in crate::postgres) async fn insert(
+    connection: &mut PgConnection,
+    fence: &Fence,
+) -> Result<(), PostgresError> {
+    sqlx::query(
+        "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, purge_sequence, mark, \
+         generation, replay, history) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+         (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, server_history())",
+    )
+    .bind(fence.partition.0.cast_signed())
+    .bind(&fence.stream)
+    .bind(fence.epoch)
+    .bind(fence.base.get().cast_signed())
+    .bind(fence.mode.name())
+    .bind(fence.incarnation.as_str())
+    .bind(fence.highest_version.as_i64())
+    .bind(fence.purge_sequence.cast_signed())
+    .bind(fence.mark.as_i64())
+    .bind(fence.generation.cast_signed())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Writes back what may change.
 pub(in crate::postgres) async fn store(
     connection: &mut PgConnection,
