@@ -119,6 +119,8 @@ async fn without_a_majority_nothing_is_acknowledged_and_nothing_acknowledged_is_
     // Only the queue had it. The one that is left may answer from it, until it notices that it is alone. Then PostgreSQL
     // says what it knows, and a reader who asks for the write is told to wait.
     eventually("nobody answers for the queue", || async {
+        // A reader to whom it answered has left a copy.
+        house.redis.flush().await;
         let read = house.get("robin").await;
         if read.status == 200 {
             assert_eq!(read.version(), written.version());

@@ -22,7 +22,7 @@ use tokio::{
 /// Bytes of a value that is nearly as large as it may be.
 const LARGE: usize = 900_000;
 /// Most that an API or a worker may have in memory, with room below the limit of its pod (512 MiB).
-const MOST_MB: f64 = 400.0;
+const MOST_MB: f64 = 500.0;
 /// What nineteen of twenty writes and reads of those who are not slow may take, on a busy machine.
 const PROMPT: Duration = Duration::from_secs(1);
 
