@@ -64,6 +64,18 @@ pub struct ValidNest {
     pub release: Release,
 }
 
+impl ValidNest {
+    /// Connections to PostgreSQL that all pods may open together, and the leader's and the migration's own.
+    pub fn most_connections(&self) -> i64 {
+        let apis = match self.api_replicas {
+            ApiReplicas::Fixed(replicas) => replicas,
+            ApiReplicas::Autoscaled { max, .. } => max,
+        };
+        let pods = i64::from(apis) + i64::from(self.worker_range.max);
+        pods * i64::from(self.settings.postgres.max_connections) + 2
+    }
+}
+
 /// Where the backends are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backends {

@@ -13,6 +13,8 @@ mod owner;
 mod streams;
 mod workloads;
 
+use std::sync::Arc;
+
 use birbnest_crds::BirbNest;
 use birbnest_stores::jetstream::provision::Provisioned;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -23,7 +25,7 @@ use super::{
     facts::{Rollout, Step, Why},
     validate::ValidNest,
 };
-use crate::{cluster::ClusterError, context::Context};
+use crate::{cluster::ClusterError, context::Context, posture::Facts};
 
 pub(super) use managed::Backends;
 pub(super) use migration::{Migrated, drop_schema};
@@ -39,6 +41,10 @@ pub(super) struct Applied {
     pub(super) worker: Option<Rollout>,
     pub(super) api_is_autoscaled: bool,
     pub(super) replicas_of_the_log: u8,
+    /// What the backends that the operator does not run say of themselves.
+    pub(super) facts: Arc<Facts>,
+    /// Connections to PostgreSQL that all pods may open together.
+    pub(super) connections: i64,
     pub(super) endpoint: String,
 }
 
@@ -74,7 +80,15 @@ pub(super) async fn apply(
     };
     orphans::remove(ctx, nest, &planned, rolled.is_complete(&migration)).await?;
     workloads::hand_over(ctx, nest, valid, log, &wanted, rolled.worker.as_ref());
+    let facts = ctx.postures.of(
+        &valid.id,
+        addresses.postgres.as_deref(),
+        addresses.redis.as_deref(),
+        &valid.settings.postgres,
+    );
     Ok(Applied {
+        facts: facts.await,
+        connections: valid.most_connections(),
         backends,
         streams,
         migration,
