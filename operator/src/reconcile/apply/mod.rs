@@ -79,15 +79,10 @@ pub(super) async fn apply(
         Err(_) => workloads::leave(ctx, &valid.id).await?,
     };
     orphans::remove(ctx, nest, &planned, rolled.is_complete(&migration)).await?;
-    workloads::hand_over(ctx, nest, valid, log, &wanted, rolled.worker.as_ref());
-    let facts = ctx.postures.of(
-        &valid.id,
-        addresses.postgres.as_deref(),
-        addresses.redis.as_deref(),
-        &valid.settings.postgres,
-    );
+    let facts = posture(ctx, valid, addresses).await;
+    workloads::hand_over(ctx, nest, valid, log, &facts, rolled.worker.as_ref());
     Ok(Applied {
-        facts: facts.await,
+        facts,
         connections: valid.most_connections(),
         backends,
         streams,
@@ -112,9 +107,14 @@ pub(super) async fn apply_config(
     ctx.cluster.apply(&owner.own(config.config_map)).await
 }
 
-/// What scaling needs of a nest that is being reconciled.
+/// What scaling needs of a nest that is being deleted.
 pub(super) fn follow(ctx: &Context, nest: &BirbNest, valid: &ValidNest, log: Log, worker: &Rollout) {
-    workloads::hand_over(ctx, nest, valid, Some(log), &valid.settings.stream, Some(worker));
+    workloads::hand_over(ctx, nest, valid, Some(log), &Facts::default(), Some(worker));
+}
+
+async fn posture(ctx: &Context, valid: &ValidNest, addresses: &Addresses) -> Arc<Facts> {
+    let (postgres, redis) = (addresses.postgres.as_deref(), addresses.redis.as_deref());
+    ctx.postures.of(&valid.id, postgres, redis, &valid.settings.postgres).await
 }
 
 /// Nothing else to say than that it waits for what comes before it.
