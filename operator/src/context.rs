@@ -12,6 +12,7 @@ use crate::{
     cluster::Cluster,
     events::Events,
     metrics::Metrics,
+    posture::Postures,
     reconcile::{NestId, Release},
     scaling::Targets,
     streams::Connections,
@@ -25,6 +26,8 @@ pub struct Context {
     pub release: Release,
     /// The NATS of each nest.
     pub connections: Connections,
+    /// What the backends of each nest promise.
+    pub postures: Postures,
     /// What the watches told of the children.
     pub children: Children,
     /// The nests whose workers are scaled.
@@ -54,6 +57,7 @@ impl Context {
         self.targets.forget(id);
         self.failures.forget(id);
         self.metrics.forget(id);
+        self.postures.forget(id);
         self.connections.close(id).await;
     }
 }

@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod leader;
 pub mod metrics;
+pub mod posture;
 pub mod pulse;
 pub mod reconcile;
 mod run;

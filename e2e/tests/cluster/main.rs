@@ -10,6 +10,7 @@ mod deletion;
 mod first_minute;
 mod leader;
 mod migration;
+mod posture;
 mod repair;
 mod rollout;
 

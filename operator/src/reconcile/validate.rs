@@ -64,6 +64,35 @@ pub struct ValidNest {
     pub release: Release,
 }
 
+/// Connections of the janitor that leads, and of a migration.
+const BESIDE_PODS: i64 = 2;
+
+impl ValidNest {
+    /// Connections to PostgreSQL that all pods may open together, and the leader's and the migration's own.
+    pub fn most_connections(&self) -> i64 {
+        let pods = self.most_apis() + i64::from(self.worker_range.max);
+        pods * self.connections_of_a_pod() + BESIDE_PODS
+    }
+
+    /// Workers that can have all their connections when so many are left for the nest and the API pods have theirs; at
+    /// least one, without which nothing is persisted at all.
+    pub fn workers_within(&self, connections: i64) -> u32 {
+        let pods = (connections - BESIDE_PODS) / self.connections_of_a_pod();
+        u32::try_from(pods - self.most_apis()).unwrap_or(0).max(1)
+    }
+
+    fn most_apis(&self) -> i64 {
+        match self.api_replicas {
+            ApiReplicas::Fixed(replicas) => replicas.into(),
+            ApiReplicas::Autoscaled { max, .. } => max.into(),
+        }
+    }
+
+    fn connections_of_a_pod(&self) -> i64 {
+        i64::from(self.settings.postgres.max_connections).max(1)
+    }
+}
+
 /// Where the backends are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backends {

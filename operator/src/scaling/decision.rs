@@ -24,6 +24,8 @@ pub struct Rule {
     pub min: u32,
     /// Greatest number of workers.
     pub max: u32,
+    /// Workers for which PostgreSQL has connections to give, where that is known.
+    pub affordable: Option<u32>,
     /// Queued messages per worker while the speed of a worker is not known.
     pub target_queue_depth: u64,
     /// Time in which a backlog should be drained.
@@ -33,8 +35,13 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// No more, whatever is wanted. One more than the database can serve would take connections from the others.
+    fn most(&self) -> u32 {
+        self.affordable.map_or(self.max, |workers| workers.min(self.max)).max(self.min)
+    }
+
     fn clamp(&self, workers: u32) -> u32 {
-        workers.clamp(self.min, self.max.max(self.min))
+        workers.clamp(self.min, self.most())
     }
 }
 
@@ -106,10 +113,15 @@ impl Autoscaler {
                 desired: current,
                 reason: Reason::Stabilizing { wanted: bounded },
             }
-        } else if wanted > rule.max {
+        } else if wanted > rule.most() {
+            let reason = if rule.most() < rule.max {
+                Reason::NoConnections { wanted }
+            } else {
+                Reason::AtMaximum { wanted }
+            };
             Decision {
                 desired: current,
-                reason: Reason::AtMaximum { wanted },
+                reason,
             }
         } else {
             Decision {

@@ -26,6 +26,11 @@ pub enum Reason {
         /// What would be wanted.
         wanted: u32,
     },
+    /// As many as PostgreSQL has connections for; more would be wanted, and the spec allows them.
+    NoConnections {
+        /// What would be wanted.
+        wanted: u32,
+    },
     /// Fewer would do, but have not for long enough.
     Stabilizing {
         /// What would do.
@@ -51,6 +56,7 @@ impl Reason {
             Self::Depth { .. } => "QueueDepth",
             Self::Load { .. } => "QueueLoad",
             Self::AtMaximum { .. } => "AtMaximum",
+            Self::NoConnections { .. } => "NoConnections",
             Self::Stabilizing { .. } => "Stabilizing",
             Self::Saturated => "DatabaseSaturated",
             Self::NotDraining => "NotDraining",
@@ -75,6 +81,11 @@ impl fmt::Display for Reason {
             Self::AtMaximum { wanted } => {
                 write!(f, "{wanted} workers would be wanted, but spec.worker.autoscaling.max is reached")
             }
+            Self::NoConnections { wanted } => write!(
+                f,
+                "{wanted} workers would be wanted, but PostgreSQL has no connections for more: raise max_connections or lower \
+                 spec.postgres.maxConnections"
+            ),
             Self::Stabilizing { wanted } => {
                 write!(f, "{wanted} would do, but not for spec.worker.autoscaling.scaleDownStabilization yet")
             }

@@ -6,6 +6,7 @@ mod cluster;
 mod connection;
 mod generation;
 mod masters;
+mod memory;
 mod place;
 mod primed;
 mod scripts;
@@ -31,6 +32,7 @@ use masters::{Session, Shared};
 use scripts::Scripts;
 
 pub use generation::Generations;
+pub use memory::RedisMemory;
 pub use slot::Cached;
 
 /// How long a reader may take from its lease to its fill.

@@ -13,6 +13,8 @@ mod owner;
 mod streams;
 mod workloads;
 
+use std::sync::Arc;
+
 use birbnest_crds::BirbNest;
 use birbnest_stores::jetstream::provision::Provisioned;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -23,7 +25,7 @@ use super::{
     facts::{Rollout, Step, Why},
     validate::ValidNest,
 };
-use crate::{cluster::ClusterError, context::Context};
+use crate::{cluster::ClusterError, context::Context, posture::Facts};
 
 pub(super) use managed::Backends;
 pub(super) use migration::{Migrated, drop_schema};
@@ -39,6 +41,10 @@ pub(super) struct Applied {
     pub(super) worker: Option<Rollout>,
     pub(super) api_is_autoscaled: bool,
     pub(super) replicas_of_the_log: u8,
+    /// What the backends that the operator does not run say of themselves.
+    pub(super) facts: Arc<Facts>,
+    /// Connections to PostgreSQL that all pods may open together.
+    pub(super) connections: i64,
     pub(super) endpoint: String,
 }
 
@@ -73,8 +79,11 @@ pub(super) async fn apply(
         Err(_) => workloads::leave(ctx, &valid.id).await?,
     };
     orphans::remove(ctx, nest, &planned, rolled.is_complete(&migration)).await?;
-    workloads::hand_over(ctx, nest, valid, log, &wanted, rolled.worker.as_ref());
+    let facts = posture(ctx, valid, addresses).await;
+    workloads::hand_over(ctx, nest, valid, log, &facts, rolled.worker.as_ref());
     Ok(Applied {
+        facts,
+        connections: valid.most_connections(),
         backends,
         streams,
         migration,
@@ -98,9 +107,14 @@ pub(super) async fn apply_config(
     ctx.cluster.apply(&owner.own(config.config_map)).await
 }
 
-/// What scaling needs of a nest that is being reconciled.
+/// What scaling needs of a nest that is being deleted.
 pub(super) fn follow(ctx: &Context, nest: &BirbNest, valid: &ValidNest, log: Log, worker: &Rollout) {
-    workloads::hand_over(ctx, nest, valid, Some(log), &valid.settings.stream, Some(worker));
+    workloads::hand_over(ctx, nest, valid, Some(log), &Facts::default(), Some(worker));
+}
+
+async fn posture(ctx: &Context, valid: &ValidNest, addresses: &Addresses) -> Arc<Facts> {
+    let (postgres, redis) = (addresses.postgres.as_deref(), addresses.redis.as_deref());
+    ctx.postures.of(&valid.id, postgres, redis, &valid.settings.postgres).await
 }
 
 /// Nothing else to say than that it waits for what comes before it.

@@ -1,6 +1,5 @@
 //! The pods that serve, and what belongs to them.
 
-use birbnest_core::config::StreamConfig;
 use birbnest_crds::BirbNest;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::ResourceExt;
@@ -16,8 +15,9 @@ use crate::{
         dereference::Addresses,
         facts::{Rollout, Step, Why, selector},
         pods,
-        validate::{Component, NestId, ValidNest, WorkerRange},
+        validate::{Component, NestId, ValidNest},
     },
+    posture::Facts,
     scaling::{Rule, Target},
 };
 
@@ -159,7 +159,7 @@ pub(super) fn hand_over(
     nest: &BirbNest,
     valid: &ValidNest,
     log: Option<Log>,
-    streams: &StreamConfig,
+    facts: &Facts,
     worker: Option<&Rollout>,
 ) {
     let (Some(log), Some(worker)) = (log, worker) else {
@@ -169,17 +169,20 @@ pub(super) fn hand_over(
         id: valid.id.clone(),
         about: about(nest),
         log: log.js,
-        streams: streams.clone(),
+        streams: valid.settings.stream.clone(),
         layout: log.layout,
-        rule: rule(&valid.worker_range),
+        rule: rule(valid, facts),
         deployment: valid.id.child(Component::Worker),
         replicas: u32::try_from(worker.desired).unwrap_or(0),
         ready: u32::try_from(worker.ready).unwrap_or(0),
     });
 }
 
-fn rule(range: &WorkerRange) -> Rule {
+fn rule(valid: &ValidNest, facts: &Facts) -> Rule {
+    let range = &valid.worker_range;
+    let postgres = facts.postgres.as_ref().and_then(|answer| answer.as_ref().ok());
     Rule {
+        affordable: postgres.map(|postgres| valid.workers_within(postgres.connections)),
         min: range.min,
         max: range.max,
         target_queue_depth: range.target_queue_depth,

@@ -8,7 +8,7 @@ use birbnest_stores::jetstream::provision::{Change, Provisioned};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::durability;
+use super::durability::{self, Posture};
 use crate::{
     events::Happening,
     reconcile::{
@@ -82,8 +82,22 @@ pub(super) fn assess(nest: &BirbNest, applied: &Applied) -> Vec<Finding> {
     let rollout = rollout(applied);
     let mut findings = summary(&parts, rollout.as_ref());
     findings.extend(parts);
-    findings.push(durability::assess(nest, applied));
+    findings.push(durability::assess(&posture(nest, applied, &applied.backends.names())));
     findings
+}
+
+/// Redis alone makes nobody a nest for trying out: it holds copies.
+fn posture<'a>(nest: &BirbNest, applied: &'a Applied, managed: &'a [String]) -> Posture<'a> {
+    let runs_nats = nest.spec.nats.managed.is_some();
+    let runs_a_store = runs_nats || nest.spec.postgres.managed.is_some();
+    Posture {
+        streams: applied.streams.as_ref().err(),
+        copies: applied.replicas_of_the_log,
+        managed: if runs_a_store { managed } else { &[] },
+        runs_nats,
+        connections: applied.connections,
+        facts: &applied.facts,
+    }
 }
 
 fn streams_are_there(count: usize) -> String {
