@@ -26,23 +26,37 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
         });
         let nest = space.apply_nest("careless", &external(&greedy)).await;
         nest.until_ready().await;
-        until_told(&nest, "SingleCopy", &["replicas", "212 connections", "maxmemory is not set"]).await;
+        until_told(
+            &nest,
+            "SingleCopy",
+            &["replicas", "212 connections", "maxmemory is not set"],
+        )
+        .await;
 
         change(&backends, "synchronous_commit", "off").await;
-        until_told(&nest, "CommitsNotDurable", &["synchronous_commit is off", "replicas"]).await;
+        until_told(
+            &nest,
+            "CommitsNotDurable",
+            &["synchronous_commit is off", "replicas"],
+        )
+        .await;
 
         change(&backends, "synchronous_commit", "on").await;
-        nest.patch(json!({ "spec": { "worker": { "autoscaling": { "max": 2 } } } })).await;
+        nest.patch(json!({ "spec": { "worker": { "autoscaling": { "max": 2 } } } }))
+            .await;
         let mut redis = backends.redis.connect().await.unwrap();
         for (name, value) in [("maxmemory", "64mb"), ("maxmemory-policy", "allkeys-lru")] {
             redis::cmd("CONFIG")
-                .arg(["SET", name, value])
+                .arg(&["SET", name, value])
                 .query_async::<()>(&mut redis)
                 .await
                 .unwrap();
         }
         let left = nest.until_status("only the single copy is left", |status| {
-            let durable = status.conditions.iter().find(|condition| condition.type_ == "DurabilityReady");
+            let durable = status
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == "DurabilityReady");
             durable.is_some_and(|durable| durable.reason == "SingleCopy" && !durable.message.contains("; "))
         });
         left.await;
@@ -51,15 +65,19 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
 }
 
 async fn until_told(nest: &Nest, reason: &str, parts: &[&str]) {
-    let told = nest.until_status(&format!("DurabilityReady says {reason}"), |status| {
-        let durable = status.conditions.iter().find(|condition| condition.type_ == "DurabilityReady");
+    let told = format!("DurabilityReady says {reason}");
+    nest.until_status(&told, |status| {
+        let durable = status
+            .conditions
+            .iter()
+            .find(|condition| condition.type_ == "DurabilityReady");
         durable.is_some_and(|durable| {
             durable.status == "False"
                 && durable.reason == reason
                 && parts.iter().all(|part| durable.message.contains(part))
         })
-    });
-    told.await;
+    })
+    .await;
 }
 
 async fn change(backends: &Backends, setting: &str, value: &str) {

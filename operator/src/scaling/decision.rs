@@ -37,7 +37,9 @@ pub struct Rule {
 impl Rule {
     /// No more, whatever is wanted. One more than the database can serve would take connections from the others.
     fn most(&self) -> u32 {
-        self.affordable.map_or(self.max, |workers| workers.min(self.max)).max(self.min)
+        self.affordable
+            .map_or(self.max, |workers| workers.min(self.max))
+            .max(self.min)
     }
 
     fn clamp(&self, workers: u32) -> u32 {

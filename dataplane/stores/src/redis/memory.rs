@@ -33,7 +33,9 @@ async fn of(server: &Client, limit: Duration) -> Result<RedisMemory, CacheError>
     let limits = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(limit))
         .set_response_timeout(Some(limit));
-    let mut connection = server.get_multiplexed_async_connection_with_config(&limits).await?;
+    let mut connection = server
+        .get_multiplexed_async_connection_with_config(&limits)
+        .await?;
     let told: InfoDict = redis::cmd("INFO")
         .arg("memory")
         .query_async(&mut connection)

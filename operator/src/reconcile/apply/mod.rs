@@ -114,7 +114,9 @@ pub(super) fn follow(ctx: &Context, nest: &BirbNest, valid: &ValidNest, log: Log
 
 async fn posture(ctx: &Context, valid: &ValidNest, addresses: &Addresses) -> Arc<Facts> {
     let (postgres, redis) = (addresses.postgres.as_deref(), addresses.redis.as_deref());
-    ctx.postures.of(&valid.id, postgres, redis, &valid.settings.postgres).await
+    ctx.postures
+        .of(&valid.id, postgres, redis, &valid.settings.postgres)
+        .await
 }
 
 /// Nothing else to say than that it waits for what comes before it.

@@ -10,6 +10,7 @@ use crate::{
     cluster::{ClusterError, FIELD_MANAGER},
     context::Context,
     events::about,
+    posture::Facts,
     reconcile::{
         build::Workloads,
         dereference::Addresses,
@@ -17,7 +18,6 @@ use crate::{
         pods,
         validate::{Component, NestId, ValidNest},
     },
-    posture::Facts,
     scaling::{Rule, Target},
 };
 

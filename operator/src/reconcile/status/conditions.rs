@@ -82,7 +82,11 @@ pub(super) fn assess(nest: &BirbNest, applied: &Applied) -> Vec<Finding> {
     let rollout = rollout(applied);
     let mut findings = summary(&parts, rollout.as_ref());
     findings.extend(parts);
-    findings.push(durability::assess(&posture(nest, applied, &applied.backends.names())));
+    findings.push(durability::assess(&posture(
+        nest,
+        applied,
+        &applied.backends.names(),
+    )));
     findings
 }
 

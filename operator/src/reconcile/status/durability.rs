@@ -44,8 +44,16 @@ pub(super) fn assess(posture: &Posture<'_>) -> Finding {
 
 /// The worst first.
 fn shortcomings(posture: &Posture<'_>) -> Vec<Shortcoming> {
-    let postgres = posture.facts.postgres.as_ref().and_then(|answer| answer.as_ref().ok());
-    let redis = posture.facts.redis.as_ref().and_then(|answer| answer.as_ref().ok());
+    let postgres = posture
+        .facts
+        .postgres
+        .as_ref()
+        .and_then(|answer| answer.as_ref().ok());
+    let redis = posture
+        .facts
+        .redis
+        .as_ref()
+        .and_then(|answer| answer.as_ref().ok());
     let found = [
         postgres.and_then(commits),
         single_copy(posture),
@@ -123,7 +131,10 @@ fn kept(posture: &Posture<'_>) -> (&'static str, String) {
         );
         return ("SingleNode", message);
     }
-    let message = format!("{} servers keep each write until PostgreSQL has it", posture.copies);
+    let message = format!(
+        "{} servers keep each write until PostgreSQL has it",
+        posture.copies
+    );
     ("Replicated", message)
 }
 
@@ -133,7 +144,12 @@ fn silent(facts: &Facts) -> Option<String> {
     let redis = facts.redis.as_ref().and_then(|answer| answer.as_ref().err());
     let told = [("PostgreSQL", postgres), ("Redis", redis)]
         .into_iter()
-        .filter_map(|(name, error)| Some(format!("{name} did not tell the operator how it is set up ({})", error?)));
+        .filter_map(|(name, error)| {
+            Some(format!(
+                "{name} did not tell the operator how it is set up ({})",
+                error?
+            ))
+        });
     let all: Vec<_> = told.collect();
     (!all.is_empty()).then(|| all.join("; "))
 }
@@ -188,13 +204,43 @@ mod tests {
     #[test]
     fn each_shortcoming_has_its_reason_and_says_what_to_do() {
         let cases: [(&str, &str, Facts, u8, i64); 7] = [
-            ("CommitsNotDurable", "synchronous_commit", changed(|p, _| p.synchronous_commit = "off".to_owned()), 3, 1),
-            ("CommitsNotDurable", "fsync", changed(|p, _| p.fsync = false), 3, 1),
-            ("CommitsNotDurable", "full_page_writes", changed(|p, _| p.full_page_writes = false), 3, 1),
+            (
+                "CommitsNotDurable",
+                "synchronous_commit",
+                changed(|p, _| p.synchronous_commit = "off".to_owned()),
+                3,
+                1,
+            ),
+            (
+                "CommitsNotDurable",
+                "fsync",
+                changed(|p, _| p.fsync = false),
+                3,
+                1,
+            ),
+            (
+                "CommitsNotDurable",
+                "full_page_writes",
+                changed(|p, _| p.full_page_writes = false),
+                3,
+                1,
+            ),
             ("SingleCopy", "3 replicas", good(), 1, 1),
             ("TooFewConnections", "98 connections, and 97", good(), 3, 98),
-            ("RedisMemoryPolicy", "noeviction", changed(|_, r| r.policy = "noeviction".to_owned()), 3, 1),
-            ("RedisMemoryPolicy", "maxmemory is not set", changed(|_, r| r.limit = 0), 3, 1),
+            (
+                "RedisMemoryPolicy",
+                "noeviction",
+                changed(|_, r| r.policy = "noeviction".to_owned()),
+                3,
+                1,
+            ),
+            (
+                "RedisMemoryPolicy",
+                "maxmemory is not set",
+                changed(|_, r| r.limit = 0),
+                3,
+                1,
+            ),
         ];
         for (reason, told, facts, copies, connections) in cases {
             let finding = judged(&facts, copies, connections);
@@ -225,7 +271,10 @@ mod tests {
         };
         let finding = judged(&facts, 3, 1_000);
         assert!(finding.holds, "{finding:?}");
-        assert!(finding.why.message.contains("PostgreSQL did not tell"), "{finding:?}");
+        assert!(
+            finding.why.message.contains("PostgreSQL did not tell"),
+            "{finding:?}"
+        );
     }
 
     proptest! {

@@ -125,13 +125,23 @@ fn a_backlog_scales_up_drains_and_scales_down_after_stabilisation() {
 
 #[test]
 fn no_more_workers_than_the_database_has_connections_for() {
-    let mut world = World::new(Rule { affordable: Some(3), ..RULE });
+    let mut world = World::new(Rule {
+        affordable: Some(3),
+        ..RULE
+    });
     (world.depth, world.arrived) = (400_000, 400_000);
     let decision = world.seconds(20, 0);
     assert_eq!(decision.desired, 3);
-    assert!(matches!(decision.reason, Reason::NoConnections { wanted } if wanted > 3), "{decision:?}");
+    assert!(
+        matches!(decision.reason, Reason::NoConnections { wanted } if wanted > 3),
+        "{decision:?}"
+    );
     // What the spec asks for at least is given all the same, and said elsewhere.
-    let mut greedy = World::new(Rule { min: 4, affordable: Some(3), ..RULE });
+    let mut greedy = World::new(Rule {
+        min: 4,
+        affordable: Some(3),
+        ..RULE
+    });
     assert_eq!(greedy.seconds(20, 0).desired, 4);
 }
 
@@ -269,15 +279,23 @@ fn steady_load_settles_on_one_number() {
 }
 
 fn any_rule() -> impl Strategy<Value = Rule> {
-    (0_u32..4, 0_u32..20, 1_u64..50_000, 1_u64..3_600, 0_u64..600).prop_map(
-        |(min, more, depth, drain, stable)| Rule {
+    let affordable = prop::option::of(1_u32..20);
+    (
+        0_u32..4,
+        0_u32..20,
+        affordable,
+        1_u64..50_000,
+        1_u64..3_600,
+        0_u64..600,
+    )
+        .prop_map(|(min, more, affordable, depth, drain, stable)| Rule {
             min,
             max: (min + more).max(1),
+            affordable,
             target_queue_depth: depth,
             drain_target: Duration::from_secs(drain),
             stabilization: Duration::from_secs(stable),
-        },
-    )
+        })
 }
 
 /// Seconds of a life: arrivals, the speed of a worker, and whether there are figures.

@@ -1,0 +1,37 @@
+//! What the operator's rule must be in comparison with KEDA's, whatever its threshold.
+
+use birbnest_scaling::table::{Line, lines};
+
+#[test]
+fn no_threshold_of_keda_dominates_the_operators_rule() {
+    for line in lines() {
+        for (threshold, cost) in &line.keda {
+            assert!(
+                !cost.dominates(&line.ours),
+                "{}: {cost:?} with {threshold}, against {:?}",
+                line.name,
+                line.ours
+            );
+        }
+    }
+}
+
+#[test]
+fn it_waits_less_than_the_best_of_keda_for_as_many_workers() {
+    for line in lines() {
+        let (threshold, best) = line.best();
+        let Line { name, ours, .. } = line;
+        assert!(
+            ours.backlog_seconds <= best.backlog_seconds || ours.worker_seconds < best.worker_seconds,
+            "{name}: {ours:?} against {best:?} with {threshold}"
+        );
+    }
+}
+
+#[test]
+fn it_is_calm() {
+    for line in lines() {
+        let turns = line.ours.turns_per_hour();
+        assert!(turns <= 12.0, "{}: {turns} turns an hour", line.name);
+    }
+}
