@@ -218,6 +218,7 @@ impl Reader {
                     self.status.send_replace(Connectivity::Connected);
                 }
                 Err(error) => {
+                    self.stop_holding();
                     self.status.send_replace(Connectivity::lost(&error));
                 }
             }
@@ -251,6 +252,19 @@ impl Reader {
         self.generations.begin(known.layout);
         if seen != before {
             self.layout.send_replace(seen);
+        }
+    }
+
+    /// Nobody can say that the change is called off while PostgreSQL is away.
+    fn stop_holding(&self) {
+        if self
+            .announced
+            .is_some_and(|(_, since)| since.elapsed() >= LONGEST_HOLD)
+        {
+            self.layout.send_if_modified(|seen| match seen {
+                Some(SeenLayout { known, .. }) => std::mem::take(&mut known.changing),
+                None => false,
+            });
         }
     }
 

@@ -226,7 +226,9 @@ impl Worker {
                 drained = Some(layout);
             }
             tokio::select! {
-                Some(Err(broken)) = loops.join_next() => return broken,
+                ended = loops.join_next(), if !loops.is_empty() => if let Some(Err(broken)) = ended {
+                    return broken;
+                },
                 // An error would say that nobody reads the layout any more, but this very watch keeps that task alive.
                 _changed = layouts.changed() => {}
             }

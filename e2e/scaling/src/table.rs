@@ -48,7 +48,9 @@ impl Line {
 /// What KEDA costs on average, for a spike may come right before a look or right after one.
 fn keda(trace: &Trace, threshold: u64) -> Cost {
     let phases = (0..POLL).step_by(5);
-    let costs: Vec<_> = phases.map(|phase| play(trace, &mut Keda::new(threshold, MAX, phase))).collect();
+    let costs: Vec<_> = phases
+        .map(|phase| play(trace, &mut Keda::new(threshold, MAX, phase)))
+        .collect();
     Cost::mean(&costs)
 }
 

@@ -17,14 +17,13 @@ fn no_threshold_of_keda_dominates_the_operators_rule() {
 }
 
 #[test]
-fn it_waits_less_than_the_best_of_keda_for_as_many_workers() {
+fn it_waits_less_than_the_best_of_keda_for_about_as_many_workers() {
     for line in lines() {
         let (threshold, best) = line.best();
         let Line { name, ours, .. } = line;
-        assert!(
-            ours.backlog_seconds <= best.backlog_seconds || ours.worker_seconds < best.worker_seconds,
-            "{name}: {ours:?} against {best:?} with {threshold}"
-        );
+        let told = format!("{name}: {ours:?} against {best:?} with {threshold}");
+        assert!(ours.backlog_seconds <= best.backlog_seconds, "{told}");
+        assert!(ours.worker_seconds * 10 <= best.worker_seconds * 11, "{told}");
     }
 }
 

@@ -176,6 +176,28 @@ async fn an_api_that_sleeps_through_the_change_serves_nothing_old_and_writes_now
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_is_announced_and_never_made_holds_no_write_for_long() {
+    let house = House::open().await;
+    house.put("robin", json!(1)).await.expect(201);
+    let announce = format!(
+        "UPDATE {}.layout SET changing = true",
+        house.config.postgres.schema
+    );
+    house.postgres.run(&announce).await;
+    eventually("writes are held back", || async {
+        let answered = tokio::time::timeout(Duration::from_secs(1), house.put("robin", json!(2))).await;
+        seen(answered.is_err(), |held| *held)
+    })
+    .await;
+    // From here on nobody can hear that the change is called off.
+    house.postgres.kill9();
+    eventually("writes go on", || async {
+        seen(house.put("robin", json!(3)).await, |answer| answer.status == 201)
+    })
+    .await;
+}
+
 /// Increments one counter by so many clients while something happens; returns how often that was acknowledged.
 async fn increments<W: Future<Output = ()>>(
     house: &House,

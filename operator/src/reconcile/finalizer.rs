@@ -173,7 +173,7 @@ async fn drain(
         Ok(layout) => layout.unwrap_or_else(|| Layout::of_new_nest(streams.partitions)),
         Err(error) => return Ok(Err(undrained(&error))),
     };
-    match provision::backlog(&log, streams, layout).await {
+    match provision::whole_backlog(&log, streams).await {
         Ok(0) => {}
         Ok(left) => {
             let worker = cluster

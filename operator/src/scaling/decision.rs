@@ -14,6 +14,10 @@ use super::{
     reason::Reason,
 };
 
+/// Workers above the load, in square roots of the load: the more there are, the less slack each needs. A whole root would
+/// let half of the messages through without waiting, at the price of a worker more for a small nest; this is a queue that
+/// has a drain target (docs/scaling.md).
+const SLACK: f64 = 0.4;
 /// How long nothing must have been queued before the last worker goes, and before the speed of one is forgotten.
 const IDLE_BEFORE_ZERO: Duration = Duration::from_mins(1);
 
@@ -236,11 +240,11 @@ impl Autoscaler {
     }
 }
 
-/// Enough for the arrivals, with slack by the square root rule, and enough to drain the backlog in time.
+/// Enough for the arrivals, with some slack, and enough to drain the backlog in time.
 fn by_load(arrival: f64, depth: u64, per_worker: f64, drain_target: Duration) -> u32 {
     let steady = arrival / per_worker;
     let drain = (arrival + real(depth) / drain_target.as_secs_f64()) / per_worker;
-    round_up((steady + steady.sqrt()).max(drain))
+    round_up((steady + SLACK * steady.sqrt()).max(drain))
 }
 
 fn by_depth(depth: u64, target_queue_depth: u64) -> u32 {

@@ -187,15 +187,31 @@ async fn consumed(
 pub async fn backlog(js: &Context, config: &StreamConfig, layout: Layout) -> Result<u64, ProvisionError> {
     let mut backlog = 0;
     for partition in layout.partitions() {
-        let name = StreamNames::new(&config.prefix).stream(partition);
-        let stream = match stream_info(js, &name).await? {
-            Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => continue,
-            answer => found(answer, &name)?,
-        };
-        let consumer = found(consumer::current(js, &name).await?, &name)?;
-        backlog += consumer.as_ref().map_or(stream.state.messages, unacknowledged);
+        backlog += waiting(js, config, partition).await?;
     }
     Ok(backlog)
+}
+
+/// As [`backlog`], of every partition that there is a stream of: also of an earlier layout, which may not be drained yet.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn whole_backlog(js: &Context, config: &StreamConfig) -> Result<u64, ProvisionError> {
+    let mut backlog = 0;
+    for partition in layouts::partitions(js, config).await? {
+        backlog += waiting(js, config, partition).await?;
+    }
+    Ok(backlog)
+}
+
+async fn waiting(js: &Context, config: &StreamConfig, partition: Partition) -> Result<u64, ProvisionError> {
+    let name = StreamNames::new(&config.prefix).stream(partition);
+    let stream = match stream_info(js, &name).await? {
+        Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => return Ok(0),
+        answer => found(answer, &name)?,
+    };
+    let consumer = found(consumer::current(js, &name).await?, &name)?;
+    Ok(consumer.as_ref().map_or(stream.state.messages, unacknowledged))
 }
 
 /// The first write above the ack floor; `None` when nothing waits.
