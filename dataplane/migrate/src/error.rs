@@ -75,6 +75,12 @@ pub enum MigrateError {
     /// A version is not below 2^53.
     #[error(transparent)]
     Version(#[from] VersionOverflow),
+    /// The queue was not short, or could not be drained while writes waited, for minutes.
+    #[error(
+        "the number of partitions is not changed yet: {0} writes are queued, and the queue did not become short, or could not be \
+         drained while writes waited; see that the workers keep up and that no row is rejected, or set the number back"
+    )]
+    Busy(u64),
     /// Some hundred changes of the partitions have used all their numbers up.
     #[error("there are no numbers left for partitions: this nest cannot have other ones any more")]
     NoPartitionsLeft,

@@ -38,6 +38,8 @@ const SHORT: u64 = 2_000;
 const SEEN: Duration = WATCH_INTERVAL.saturating_add(Duration::from_millis(500));
 /// For so long writes are held back for what is left in the queue: a request has five seconds for everything.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+/// For so long a short queue is waited for: below the deadline of the Job, so that its last words say what was in the way.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Before it is tried again.
 const PAUSE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
@@ -115,7 +117,7 @@ impl Change<'_> {
         let began = Instant::now();
         self.queue.provide(to).await?;
         if !self.queue.is_sealed(from).await? {
-            self.until_quiet(from).await?;
+            self.until_quiet(from, began + LONGEST_WAIT).await?;
         }
         self.queue.seal(from).await?;
         // What came after the last look, from somebody who had not heard of it.
@@ -135,9 +137,9 @@ impl Change<'_> {
     }
 
     /// Returns when writes are held back and the workers have persisted all that came before.
-    async fn until_quiet(&self, from: Layout) -> Result<(), MigrateError> {
+    async fn until_quiet(&self, from: Layout, deadline: Instant) -> Result<(), MigrateError> {
         loop {
-            self.until_short(from).await?;
+            self.until_short(from, deadline).await?;
             self.postgres.announce_change(from, true).await?;
             sleep(SEEN).await;
             if self.until_drained(from, Some(PATIENCE)).await? {
@@ -154,10 +156,13 @@ impl Change<'_> {
         }
     }
 
-    async fn until_short(&self, from: Layout) -> Result<(), MigrateError> {
+    async fn until_short(&self, from: Layout, deadline: Instant) -> Result<(), MigrateError> {
         let mut told = None;
         loop {
             let waiting = self.queue.backlog(from).await?;
+            if Instant::now() > deadline {
+                return Err(MigrateError::Busy(waiting));
+            }
             if waiting <= SHORT {
                 return Ok(());
             }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     keda::{Keda, POLL, THRESHOLDS},
     ours::Ours,
-    traces::{self, Trace},
+    traces::{self, SPEED, Trace},
     world::{Cost, play},
 };
 
@@ -21,6 +21,8 @@ pub struct Line {
     pub ours: Cost,
     /// What KEDA cost with each threshold.
     pub keda: Vec<(u64, Cost)>,
+    /// Worker-seconds that suffice when the number is right in every second, at least one worker.
+    pub needed: u64,
 }
 
 impl Line {
@@ -30,15 +32,18 @@ impl Line {
             name: trace.name,
             ours: play(trace, &mut Ours::new(MAX)),
             keda: THRESHOLDS.map(keda).into(),
+            needed: trace
+                .seconds
+                .iter()
+                .map(|second| second.arrivals.div_ceil(SPEED).max(1))
+                .sum(),
         }
     }
 
-    /// The threshold with the least waiting for no more workers than ours, or else with the fewest workers.
+    /// The threshold with the least waiting for at most a tenth more workers than ours, or else with the fewest workers.
     pub fn best(&self) -> (u64, Cost) {
-        let affordable = self
-            .keda
-            .iter()
-            .filter(|(_, cost)| cost.worker_seconds <= self.ours.worker_seconds);
+        let most = self.ours.worker_seconds * 11 / 10;
+        let affordable = self.keda.iter().filter(|(_, cost)| cost.worker_seconds <= most);
         let best = affordable.min_by_key(|(_, cost)| cost.backlog_seconds);
         let frugal = || self.keda.iter().min_by_key(|(_, cost)| cost.worker_seconds);
         best.or_else(frugal).copied().unwrap_or_default()

@@ -21,7 +21,7 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
         space.apply::<Secret>(&backends.secret()).await;
         let greedy = json!({
             "api": { "replicas": 1 },
-            "worker": { "autoscaling": { "min": 1, "max": 20 } },
+            "worker": { "autoscaling": { "min": 1, "max": 100 } },
             "postgres": { "maxConnections": 10 },
         });
         let nest = space.apply_nest("careless", &external(&greedy)).await;
@@ -29,7 +29,7 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
         until_told(
             &nest,
             "SingleCopy",
-            &["replicas", "212 connections", "maxmemory is not set"],
+            &["replicas", "1012 connections", "maxmemory is not set"],
         )
         .await;
 

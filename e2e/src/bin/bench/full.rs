@@ -24,12 +24,13 @@ const BACKLOGS: [u32; 2] = [1_000, 500_000];
 pub(crate) async fn more(
     subject: Subject,
     house: &House,
+    synced: &House,
     settings: &Settings,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     match subject {
         Subject::Reads => more_reads(house, settings, report).await,
-        Subject::Writes => more_writes(house, settings, report).await,
+        Subject::Writes => more_writes(house, synced, settings, report).await,
         Subject::Drain => more_drains(house, settings, report).await,
     }
 }
@@ -53,8 +54,20 @@ async fn more_reads(house: &House, settings: &Settings, report: &mut Report) -> 
     Ok(())
 }
 
-async fn more_writes(house: &House, settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
+async fn more_writes(
+    house: &House,
+    synced: &House,
+    settings: &Settings,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let [small, ..] = SIZES;
+    for (name, house, worker) in [
+        ("POST, lazy", house, Worker::Away),
+        ("POST, synced", synced, Worker::Away),
+        ("POST, draining", synced, Worker::Draining),
+    ] {
+        report.add(writes::compare_durabilities(name, house, worker, small, settings).await?);
+    }
     for connections in CONNECTIONS {
         let settings = Settings {
             connections,

@@ -105,7 +105,7 @@ async fn main() -> anyhow::Result<()> {
             }
         }
         if settings.full {
-            full::more(*subject, &lazy, &settings, &mut report).await?;
+            full::more(*subject, &lazy, &synced, &settings, &mut report).await?;
         }
     }
     println!("{}", report.table());

@@ -101,6 +101,38 @@ pub(crate) async fn compare(
     Ok(comparison)
 }
 
+/// Queued writes beside those that wait for PostgreSQL, of the same API.
+pub(crate) async fn compare_durabilities(
+    name: &str,
+    house: &House,
+    worker: Worker,
+    size: usize,
+    settings: &Settings,
+) -> anyhow::Result<Comparison> {
+    let jetstream = house.nats.jetstream().await;
+    let names = StreamNames::new(&house.config.stream.prefix);
+    let (base, paths) = (house.api().client.base(), paths(KEYS));
+    let body = format!(r#"{{"value": {}}}"#, value(size));
+    let mut comparison = Comparison::new(name, "POST, persisted", size, settings);
+    let mut usage = Usage::default();
+    for _ in 0..settings.rounds {
+        if worker == Worker::Draining {
+            house.worker().process().start();
+            house.worker().until_ready().await;
+        }
+        let ours = usage.over(house, || wrk::post(base, &paths, &body, settings))?;
+        comparison.ours.push(ours);
+        let theirs = wrk::post_persisted(base, &paths, &body, settings)?;
+        comparison.theirs.push(theirs);
+        if worker == Worker::Draining {
+            house.worker().stop().await;
+        }
+        purge(&jetstream, &names, settings).await?;
+    }
+    comparison.usage = usage.per_operation(&comparison.ours, settings);
+    Ok(comparison)
+}
+
 /// Which partitions the house has.
 pub(crate) fn layout(settings: &Settings) -> Layout {
     Layout::of_new_nest(settings.partitions)

@@ -37,6 +37,7 @@ struct Summary {
 }
 
 const JSON: &str = r#"{["content-type"] = "application/json"}"#;
+const PERSISTED: &str = r#"{["content-type"] = "application/json", ["prefer"] = "durability=persisted"}"#;
 
 /// GETs of random paths.
 pub(crate) fn get(base: &str, paths: &[String], settings: &Settings) -> anyhow::Result<Run> {
@@ -46,6 +47,17 @@ pub(crate) fn get(base: &str, paths: &[String], settings: &Settings) -> anyhow::
 /// POSTs of one JSON body to random paths.
 pub(crate) fn post(base: &str, paths: &[String], body: &str, settings: &Settings) -> anyhow::Result<Run> {
     let request = format!(r#"wrk.format("POST", line, {JSON}, [==[{body}]==])"#);
+    run(base, paths, settings, &request)
+}
+
+/// The same, each answered when PostgreSQL has it.
+pub(crate) fn post_persisted(
+    base: &str,
+    paths: &[String],
+    body: &str,
+    settings: &Settings,
+) -> anyhow::Result<Run> {
+    let request = format!(r#"wrk.format("POST", line, {PERSISTED}, [==[{body}]==])"#);
     run(base, paths, settings, &request)
 }
 
