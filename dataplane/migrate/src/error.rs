@@ -81,6 +81,9 @@ pub enum MigrateError {
          drained while writes waited; see that the workers keep up and that no row is rejected, or set the number back"
     )]
     Busy(u64),
+    /// Another run has changed the partitions meanwhile.
+    #[error("another run has changed the partitions meanwhile: run it again")]
+    Overtaken,
     /// Some hundred changes of the partitions have used all their numbers up.
     #[error("there are no numbers left for partitions: this nest cannot have other ones any more")]
     NoPartitionsLeft,

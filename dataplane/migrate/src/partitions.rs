@@ -15,15 +15,16 @@
 //! | after the first seal | writes that are refused; the next run seals the rest and goes on |
 //! | after the beginning | sealed streams, which the next run removes |
 //!
-//! A failover of PostgreSQL that loses the beginning brings the announcement back. That is why the sealed streams stay for a
-//! horizon, with all that their workers have persisted, and why the step is made again if it is found undone.
+//! A failover of PostgreSQL that loses the beginning brings the announcement back, and may have lost what the workers had
+//! persisted. That is why the sealed streams stay for a horizon, and why they are drained and the step is made once more if
+//! it is found undone. Drained means: by the consumers of the terms in which the fences still are when the step is made.
 
 use std::time::{Duration, Instant};
 
 use birbnest_core::{Layout, config::StreamConfig};
 use birbnest_stores::{
     fence::WATCH_INTERVAL,
-    postgres::{KnownLayout, Leader, Postgres},
+    postgres::{Fence, KnownLayout, Leader, Postgres, PostgresError},
 };
 use tokio::time::sleep;
 
@@ -43,6 +44,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Before it is tried again.
 const PAUSE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
+/// How often it is looked whether the change stands.
+const LOOK: Duration = Duration::from_millis(200);
 /// How often it is logged what is waited for.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
@@ -120,20 +123,45 @@ impl Change<'_> {
             self.until_quiet(from, began + LONGEST_WAIT).await?;
         }
         self.queue.seal(from).await?;
-        // What came after the last look, from somebody who had not heard of it.
-        self.until_drained(from, None).await?;
-        self.begin(from, to).await?;
+        loop {
+            // What came after the last look, from somebody who had not heard of it; and after a failover all of it again.
+            if let Some(fences) = self.until_drained(from, None).await? {
+                self.begin(from, to, &fences).await?;
+            }
+            if self.stands(to).await? {
+                break;
+            }
+        }
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             partitions = to.count(),
             duration_ms,
             "the keys are spread over other partitions"
         );
-        sleep(self.config.horizon.get()).await;
-        // Begun already, unless PostgreSQL failed over and has forgotten it.
-        self.begin(from, to).await?;
-        self.queue.retire_all_but(to).await?;
+        self.queue.retire_before(to).await?;
         Ok(to)
+    }
+
+    /// Whether the layout is still there after a horizon: a failover of PostgreSQL may have forgotten it.
+    async fn stands(&self, to: Layout) -> Result<bool, MigrateError> {
+        let since = Instant::now();
+        while since.elapsed() < self.config.horizon.get() {
+            // While PostgreSQL is away nobody knows.
+            if self
+                .postgres
+                .layout()
+                .await
+                .is_ok_and(|known| known.is_some_and(|known| known.layout != to))
+            {
+                return Ok(false);
+            }
+            sleep(LOOK).await;
+        }
+        Ok(self
+            .postgres
+            .layout()
+            .await?
+            .is_some_and(|known| known.layout == to))
     }
 
     /// Returns when writes are held back and the workers have persisted all that came before.
@@ -142,7 +170,7 @@ impl Change<'_> {
             self.until_short(from, deadline).await?;
             self.postgres.announce_change(from, true).await?;
             sleep(SEEN).await;
-            if self.until_drained(from, Some(PATIENCE)).await? {
+            if self.until_drained(from, Some(PATIENCE)).await?.is_some() {
                 return Ok(());
             }
             self.postgres.announce_change(from, false).await?;
@@ -171,16 +199,31 @@ impl Change<'_> {
         }
     }
 
-    /// Whether the queue was drained in time.
-    async fn until_drained(&self, from: Layout, patience: Option<Duration>) -> Result<bool, MigrateError> {
+    /// The fences in whose terms the queue was found drained; `None` when it was not in time, or is that of a layout that is
+    /// over.
+    async fn until_drained(
+        &self,
+        from: Layout,
+        patience: Option<Duration>,
+    ) -> Result<Option<Vec<Fence>>, MigrateError> {
         let (began, mut told) = (Instant::now(), None);
         loop {
-            let waiting = self.queue.backlog(from).await?;
+            if self
+                .postgres
+                .layout()
+                .await?
+                .is_some_and(|known| known.layout != from)
+            {
+                return Ok(None);
+            }
+            // Before the consumers are asked: they must be those of the terms that are there in the end.
+            let fences = self.postgres.fences().await?;
+            let waiting = self.queue.backlog_of_terms(from, &fences).await?;
             if waiting == 0 {
-                return Ok(true);
+                return Ok(Some(fences));
             }
             if patience.is_some_and(|patience| began.elapsed() > patience) {
-                return Ok(false);
+                return Ok(None);
             }
             tell(&mut told, || {
                 tracing::info!(waiting, "waiting for the workers to drain what is left");
@@ -189,19 +232,21 @@ impl Change<'_> {
         }
     }
 
-    async fn begin(&self, from: Layout, to: Layout) -> Result<(), MigrateError> {
-        if self
-            .postgres
-            .layout()
-            .await?
-            .is_some_and(|known| known.layout == to)
-        {
-            return Ok(());
+    /// A failover that came since is no error: it is drained again, and tried again.
+    async fn begin(&self, from: Layout, to: Layout, fences: &[Fence]) -> Result<(), MigrateError> {
+        let step = self.queue.step(from, fences, to).await?;
+        match self.postgres.begin_layout(&step).await {
+            Ok(true) => Ok(()),
+            Err(PostgresError::NotDrained(partition)) => {
+                tracing::warn!(%partition, "the queue is to be drained once more");
+                Ok(())
+            }
+            Ok(false) => match self.postgres.layout().await? {
+                Some(known) if known.layout == to => Ok(()),
+                _ => Err(MigrateError::Overtaken),
+            },
+            Err(error) => Err(error.into()),
         }
-        let fences = self.postgres.fences().await?;
-        let step = self.queue.step(from, &fences, to).await?;
-        self.postgres.begin_layout(&step).await?;
-        Ok(())
     }
 }
 

@@ -50,6 +50,23 @@ impl Queue {
         Ok(provision::backlog(&self.js, &self.config, layout).await?)
     }
 
+    /// As [`Queue::backlog`], by the consumers of these fences' terms. A partition without a fence was never written to.
+    pub(crate) async fn backlog_of_terms(
+        &self,
+        layout: Layout,
+        fences: &[Fence],
+    ) -> Result<u64, MigrateError> {
+        let mut waiting = 0;
+        for fence in fences
+            .iter()
+            .filter(|fence| layout.place(fence.partition).is_some())
+        {
+            waiting +=
+                provision::backlog_of_term(&self.js, &self.config, fence.partition, fence.term()).await?;
+        }
+        Ok(waiting)
+    }
+
     pub(crate) async fn is_sealed(&self, layout: Layout) -> Result<bool, MigrateError> {
         let streams = provision::streams(&self.js, &self.config, layout).await?;
         Ok(streams.iter().any(|found| found.info.config.sealed))
@@ -59,8 +76,8 @@ impl Queue {
         Ok(provision::seal(&self.js, &self.config, layout).await?)
     }
 
-    /// Removes the streams of all other layouts.
-    pub(crate) async fn retire_all_but(&self, layout: Layout) -> Result<(), MigrateError> {
+    /// Removes the streams of earlier layouts.
+    pub(crate) async fn retire_before(&self, layout: Layout) -> Result<(), MigrateError> {
         Ok(provision::retire(&self.js, &self.config, layout).await?)
     }
 
@@ -98,6 +115,10 @@ impl Queue {
             from,
             to,
             streams,
+            drained: fences
+                .iter()
+                .map(|fence| (fence.partition, fence.term()))
+                .collect(),
             persisted,
             reached,
         })

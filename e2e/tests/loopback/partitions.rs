@@ -112,6 +112,8 @@ async fn wherever_the_run_dies_the_next_one_goes_on_and_nothing_is_lost() {
         .open()
         .await;
     let load = Load::start(&house.clients(), 4, 300, Duration::from_millis(2));
+    // Every key is there before a write of it may be refused.
+    load.until_more(600).await;
     for (partitions, (what, is_there)) in [3, 4, 5, 6].into_iter().zip(steps) {
         load.until_more(200).await;
         let before = house.layout();

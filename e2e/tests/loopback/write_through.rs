@@ -138,7 +138,11 @@ async fn both_ways_are_visible(house: &House, mode: &str, through: f64) {
                 .request(Method::GET, "/v1/admin/watermarks")
                 .send()
                 .await;
-            let list = list.expect(200).member("watermarks");
+            if list.status != 200 {
+                // Each core of an API connects by itself.
+                return Err(list.text);
+            }
+            let list = list.member("watermarks");
             let known = list.as_array().unwrap().iter().all(|of| of["mode"] == mode);
             let shown = api.metric("birbnest_api_write_through").await.to_bits() == through.to_bits();
             let nats = api.health().await.member("checks")["nats"].to_string();

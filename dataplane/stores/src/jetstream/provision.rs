@@ -192,6 +192,23 @@ pub async fn backlog(js: &Context, config: &StreamConfig, layout: Layout) -> Res
     Ok(backlog)
 }
 
+/// Messages of a partition that are not acknowledged to the consumer of this term. Before there is one it counts whole: what
+/// was acknowledged to an earlier one may be lost.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn backlog_of_term(
+    js: &Context,
+    config: &StreamConfig,
+    partition: Partition,
+    term: DrainTerm,
+) -> Result<u64, ProvisionError> {
+    let name = StreamNames::new(&config.prefix).stream(partition);
+    let stream = found(stream_info(js, &name).await?, &name)?;
+    let consumer = found(consumer::of_term(js, &name, term).await?, &name)?;
+    Ok(consumer.as_ref().map_or(stream.state.messages, unacknowledged))
+}
+
 /// As [`backlog`], of every partition that there is a stream of: also of an earlier layout, which may not be drained yet.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! The layout of the partitions, and how another one begins.
 
-use birbnest_core::{Base, Incarnation, Layout, Partition, Version};
+use birbnest_core::{Base, DrainTerm, Incarnation, Layout, Partition, Version};
 use sqlx::{Acquire, PgConnection};
 use tokio::time::timeout;
 
@@ -39,6 +39,8 @@ pub struct Step {
     pub to: Layout,
     /// Its streams, one for each partition.
     pub streams: Vec<NewStream>,
+    /// The terms in which the streams of the layout that ends were found drained.
+    pub drained: Vec<(Partition, DrainTerm)>,
     /// The highest version that was given in the layout that ends.
     pub persisted: Version,
     /// The highest version that any message in the streams of the layout that begins bears.
@@ -108,8 +110,8 @@ impl Postgres {
     /// everything that was ever given, and with another cache generation. `false` when it has begun already.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer, when a fence of the layout that ends is not that of an open queue, or when versions
-    /// have come to their end.
+    /// When PostgreSQL does not answer, when a fence of the layout that ends is not that of an open queue in the term in which
+    /// it was found drained, or when versions have come to their end.
     pub async fn begin_layout(&self, step: &Step) -> Result<bool, PostgresError> {
         let mut lease = self.lease().await?;
         let work = async {
@@ -131,10 +133,11 @@ async fn begin(connection: &mut PgConnection, step: &Step) -> Result<bool, Postg
         return Ok(false);
     }
     let ending = all_fences(connection, "FOR UPDATE").await?;
-    if let Some(other) = ending
-        .iter()
-        .find(|fence| fence.mode != Mode::Queue || fence.failed_over)
-    {
+    let is_drained = |fence: &Fence| {
+        let drained = step.drained.contains(&(fence.partition, fence.term()));
+        drained && fence.mode == Mode::Queue && !fence.failed_over
+    };
+    if let Some(other) = ending.iter().find(|fence| !is_drained(fence)) {
         return Err(PostgresError::NotDrained(other.partition));
     }
     let persisted = ending.iter().fold(step.persisted, |highest, fence| {

@@ -12,8 +12,9 @@ use crate::{
     reconcile::build::Plan,
 };
 
-/// An autoscaler that is no longer wanted would go on fighting about the number of pods.
-const AT_ONCE: &str = "HorizontalPodAutoscaler";
+/// An autoscaler that is no longer wanted would go on fighting about the number of pods. And a migration that has completed
+/// must not count when the spec goes back to what it was: the one in between may have stopped anywhere.
+const AT_ONCE: [&str; 2] = ["HorizontalPodAutoscaler", "Job"];
 
 /// Everything in the plan, by kind and name.
 pub(super) fn planned(plan: &Plan) -> BTreeSet<ChildName> {
@@ -45,7 +46,7 @@ pub(super) async fn remove(
         nest.uid().unwrap_or_default(),
     );
     for orphan in orphans(ctx.children.of(&namespace, &uid), planned) {
-        if rolled_out || orphan.resource.kind == AT_ONCE {
+        if rolled_out || AT_ONCE.contains(&orphan.resource.kind.as_str()) {
             tracing::info!(
                 namespace,
                 kind = orphan.resource.kind,

@@ -58,10 +58,19 @@ pub(super) async fn current(
     stream: &str,
 ) -> Result<Result<Option<consumer::Info>, jetstream::Error>, ProvisionError> {
     let latest = of_workers(js, stream).await?.into_iter().max();
-    let Some((_, name)) = latest else {
-        return Ok(Ok(None));
-    };
-    Ok(match info(js, stream, &name).await? {
+    match latest {
+        Some((term, _)) => of_term(js, stream, term).await,
+        None => Ok(Ok(None)),
+    }
+}
+
+/// The consumer of a term; `None` when nobody has made it.
+pub(super) async fn of_term(
+    js: &Context,
+    stream: &str,
+    term: DrainTerm,
+) -> Result<Result<Option<consumer::Info>, jetstream::Error>, ProvisionError> {
+    Ok(match info(js, stream, &term.consumer()).await? {
         Ok(info) => Ok(Some(info)),
         Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Ok(None),
         Err(error) => Err(error),

@@ -26,25 +26,35 @@ struct Names {
     streams: Option<Vec<String>>,
 }
 
-/// The layout that takes writes: the first one whose streams are not sealed. `None` when there is no stream of any.
+/// The layout that takes writes: the first one whose streams are not sealed. One that nobody has ever used is passed over for
+/// a later one that is used: its streams were made again by somebody who had not heard of their end. `None` when there is no
+/// stream of any.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
 pub async fn layout(js: &Context, config: &StreamConfig) -> Result<Option<Layout>, ProvisionError> {
     let mut left = partitions(js, config).await?;
+    let mut unused = None;
     while let Some(first) = left.first().copied() {
         let stream = StreamNames::new(&config.prefix).stream(first);
         let info = found(stream_info(js, &stream).await?, &stream)?;
         // A release without layouts has one.
         let all = u16::try_from(left.len()).unwrap_or(u16::MAX);
         let layout = wanted::layout_of(&info.config).or_else(|| Layout::new(first, all));
-        match layout {
-            Some(layout) if !info.config.sealed => return Ok(Some(layout)),
-            Some(layout) => left.retain(|partition| layout.place(*partition).is_none()),
-            None => left.retain(|partition| *partition != first),
+        let Some(layout) = layout else {
+            left.remove(0);
+            continue;
+        };
+        let is_used = info.state.last_sequence > 0 || info.state.consumer_count > 0;
+        if !info.config.sealed && is_used {
+            return Ok(Some(layout));
         }
+        if !info.config.sealed {
+            unused = unused.or(Some(layout));
+        }
+        left.retain(|partition| layout.place(*partition).is_none());
     }
-    Ok(None)
+    Ok(unused)
 }
 
 /// The partitions of which there are streams, whatever their layout, in their order.
@@ -99,13 +109,13 @@ pub async fn seal(js: &Context, config: &StreamConfig, layout: Layout) -> Result
     Ok(())
 }
 
-/// Deletes the persist streams of all other layouts: those that are sealed, and those that never held anything.
+/// Deletes the persist streams of earlier layouts: those that are sealed, and those that never held anything.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.
 pub async fn retire(js: &Context, config: &StreamConfig, kept: Layout) -> Result<(), ProvisionError> {
     let all = partitions(js, config).await?.into_iter();
-    for partition in all.filter(|partition| kept.place(*partition).is_none()) {
+    for partition in all.filter(|partition| *partition < kept.first()) {
         let stream = StreamNames::new(&config.prefix).stream(partition);
         let Ok(info) = stream_info(js, &stream).await? else {
             continue;
