@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use birbnest_core::Partition;
 use tokio::time::sleep;
 
 use super::Target;
@@ -35,11 +34,11 @@ async fn redis(house: &House, length: Duration) {
 }
 
 async fn nats(house: &House, length: Duration) {
-    let leader = house.until_led(Partition(0)).await;
+    let leader = house.until_led(house.layout().first()).await;
     leader.kill9();
     sleep(length).await;
     leader.start().await;
-    house.until_led(Partition(0)).await;
+    house.until_led(house.layout().first()).await;
 }
 
 /// There and back: the first is killed and loses what the second has not seen yet; then the second is stopped in order.
