@@ -142,8 +142,11 @@ impl Sources {
 
     /// The partition that a key went to after this one, which has no fence: `None` if there are no others.
     pub(crate) async fn partition_after(&self, before: Partition, hash: KeyHash) -> Option<Partition> {
-        self.fences.until_left(before).await?;
-        self.log.partition(hash).await
+        if self.fences.until_left(before).await {
+            self.log.partition(hash).await
+        } else {
+            None
+        }
     }
 
     /// Asks both; one may be away.

@@ -10,10 +10,10 @@
 //!
 //! | a crash | leaves |
 //! |---|---|
-//! | before the announcement | empty streams, which the next run uses or removes |
+//! | before the announcement | empty streams, which the next change uses |
 //! | after it | writes that wait for some seconds, and then go on as before; the next run begins again |
 //! | after the first seal | writes that are refused; the next run seals the rest and goes on |
-//! | after the beginning | sealed streams, which the next run removes |
+//! | after the beginning | sealed streams, which the next change removes |
 //!
 //! A failover of PostgreSQL that loses the beginning brings the announcement back, and may have lost what the workers had
 //! persisted. That is why the sealed streams stay for a horizon, and why they are drained and the step is made once more if
@@ -199,8 +199,8 @@ impl Change<'_> {
         }
     }
 
-    /// The fences in whose terms the queue was found drained; `None` when it was not in time, or is that of a layout that is
-    /// over.
+    /// The fences in whose terms the queue was found drained; `None` when it was not in time. When another layout has begun
+    /// meanwhile there is nothing left to drain, as [`Change::begin`] will find.
     async fn until_drained(
         &self,
         from: Layout,
@@ -208,14 +208,6 @@ impl Change<'_> {
     ) -> Result<Option<Vec<Fence>>, MigrateError> {
         let (began, mut told) = (Instant::now(), None);
         loop {
-            if self
-                .postgres
-                .layout()
-                .await?
-                .is_some_and(|known| known.layout != from)
-            {
-                return Ok(None);
-            }
             // Before the consumers are asked: they must be those of the terms that are there in the end.
             let fences = self.postgres.fences().await?;
             let waiting = self.queue.backlog_of_terms(from, &fences).await?;

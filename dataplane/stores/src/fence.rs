@@ -119,16 +119,15 @@ impl FenceWatch {
     }
 
     /// Waits until this process sees that a partition without a fence belongs to an earlier layout: for as long as that may
-    /// take. `None` if it does not, and the fence was never there.
-    pub async fn until_left(&self, partition: Partition) -> Option<Layout> {
+    /// take. `false` if it does not, and the fence was never there.
+    pub async fn until_left(&self, partition: Partition) -> bool {
         let mut layout = self.layout.subscribe();
         let left =
             |seen: &Option<SeenLayout>| seen.is_some_and(|seen| seen.known.layout.place(partition).is_none());
-        let seen = timeout(WATCH_INTERVAL * 2, layout.wait_for(left))
-            .await
-            .ok()?
-            .ok()?;
-        seen.map(|seen| seen.known.layout)
+        matches!(
+            timeout(WATCH_INTERVAL * 2, layout.wait_for(left)).await,
+            Ok(Ok(_))
+        )
     }
 
     /// The layout, whenever it changes.

@@ -116,6 +116,7 @@ impl Janitor {
                 self.lead.send_replace(None);
                 // What was seen before says nothing after somebody else led.
                 self.ripening.clear();
+                self.metrics.forget_lead();
             }
         }
     }

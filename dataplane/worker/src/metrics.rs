@@ -187,6 +187,15 @@ impl Metrics {
         lag.set(age.as_secs_f64());
     }
 
+    /// Another worker leads, and shows what it sees: what this one saw last is not shown any more.
+    pub(crate) fn forget_lead(&self) {
+        self.0.dead_letters_waiting.clear();
+        self.0.queue_depth.clear();
+        self.0.mark.clear();
+        self.0.persisted_through.clear();
+        self.0.persistence_lag.clear();
+    }
+
     /// There are these partitions from now on: figures of others are not shown any more.
     pub(crate) fn forget_all_but(&self, layout: Layout) {
         let earlier = (0..layout.first().0).map(|partition| ByPartition { partition });
@@ -310,4 +319,31 @@ impl Families {
 /// Batches have at most some thousand messages.
 fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn who_leads_no_more_shows_no_figures_of_the_lead() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, 500);
+        let shown = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let told = |name: &str| {
+                text.lines()
+                    .any(|line| line.starts_with(&format!("birbnest_worker_{name}")))
+            };
+            ["queue_depth", "dead_letters_waiting"].map(told)
+        };
+        metrics.depth(Partition(3), 7);
+        metrics.dead_letters_waiting(1);
+        assert_eq!(shown(), [true, true]);
+        metrics.forget_lead();
+        assert_eq!(shown(), [false, false]);
+    }
 }

@@ -171,6 +171,24 @@ impl PostgresServer {
             .unwrap_or_else(|error| panic!("PostgreSQL: {sql}: {error}"));
     }
 
+    /// How many sessions a role has.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub async fn sessions_of(&self, role: &str) -> usize {
+        let counted = async {
+            let mut connection = PgConnection::connect(&self.url()).await?;
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM pg_stat_activity WHERE usename = $1")
+                .bind(role)
+                .fetch_one(&mut connection)
+                .await
+        };
+        let counted = counted
+            .await
+            .unwrap_or_else(|error| panic!("PostgreSQL: sessions of {role}: {error}"));
+        usize::try_from(counted).unwrap_or_default()
+    }
+
     /// Whether it refuses to write from the next transaction on, as a standby would.
     ///
     /// # Panics

@@ -90,12 +90,12 @@ impl Postgres {
         Ok(u16::try_from(lease.end(counted)?).unwrap_or(u16::MAX))
     }
 
-    /// Says that another layout is about to begin after this one, or that none is after all; `false` when it is another
+    /// Says that another layout is about to begin after this one, or that none is after all. Nothing changes when it is another
     /// one by now.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn announce_change(&self, layout: Layout, changing: bool) -> Result<bool, PostgresError> {
+    pub async fn announce_change(&self, layout: Layout, changing: bool) -> Result<(), PostgresError> {
         let mut lease = self.lease().await?;
         let asked = sqlx::query("UPDATE layout SET changing = $3 WHERE first = $1 AND partitions = $2")
             .bind(layout.first().0.cast_signed())
@@ -103,7 +103,7 @@ impl Postgres {
             .bind(changing)
             .execute(&mut *lease);
         let done = timeout(self.limit, asked).await;
-        Ok(lease.end(done)?.rows_affected() > 0)
+        lease.end(done).map(drop)
     }
 
     /// Begins another layout, in one transaction: its fences take the place of those before, with a base 2^32 above
@@ -143,12 +143,10 @@ async fn begin(connection: &mut PgConnection, step: &Step) -> Result<bool, Postg
     let persisted = ending.iter().fold(step.persisted, |highest, fence| {
         highest.max(fence.highest_version)
     });
-    let bases = ending.iter().map(|fence| Version::new(fence.base.get()));
-    let reached = bases
-        .into_iter()
-        .try_fold(persisted.max(step.reached), |highest, base| {
-            Ok::<_, CorruptValue>(highest.max(base?))
-        })?;
+    let mut reached = persisted.max(step.reached);
+    for fence in &ending {
+        reached = reached.max(Version::new(fence.base.get()).map_err(CorruptValue::from)?);
+    }
     let base = Base::above(reached).map_err(CorruptValue::from)?;
     let generation = ending.iter().map(|fence| fence.generation).max().unwrap_or(0) + 1;
     sqlx::query("DELETE FROM fence").execute(&mut *connection).await?;

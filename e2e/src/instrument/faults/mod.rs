@@ -35,8 +35,8 @@ pub enum Fault {
     Freeze(Vec<Target>),
     /// Whoever leads is killed, another one takes over, and the killed one comes back and follows.
     FailOver(Target),
-    /// The keys are spread over other partitions; somebody is killed meanwhile, or nobody.
-    OtherPartitions(Option<Target>),
+    /// The keys are spread over other partitions, and something else goes wrong meanwhile.
+    OtherPartitions(Box<Fault>),
     /// Redis forgets everything, over and over.
     Flush,
     /// Redis is killed and comes back with an older snapshot.
@@ -74,8 +74,8 @@ impl fmt::Display for Fault {
             Self::KillOften(target) => write!(f, "kill -9 of {target}, over and over"),
             Self::Freeze(targets) => write!(f, "SIGSTOP of {}", together(targets)),
             Self::FailOver(target) => write!(f, "failover of {target}"),
-            Self::OtherPartitions(None) => f.write_str("other partitions"),
-            Self::OtherPartitions(Some(target)) => write!(f, "other partitions, and kill -9 of {target}"),
+            Self::OtherPartitions(meanwhile) if **meanwhile == Self::Calm => f.write_str("other partitions"),
+            Self::OtherPartitions(meanwhile) => write!(f, "other partitions, and {meanwhile}"),
             Self::Flush => f.write_str("FLUSHALL, over and over"),
             Self::OldSnapshot => f.write_str("Redis back with an old snapshot"),
             Self::OlderStore => f.write_str("NATS back with an older store"),

@@ -88,6 +88,7 @@ fn singles(backends: Backends) -> Vec<Fault> {
         }
         Backends::Replicated => {
             let failovers = SERVERS.map(Fault::FailOver);
+            faults.extend(SERVERS.map(|server| other_partitions(Fault::FailOver(server))));
             faults.extend(std::iter::repeat_n(failovers, FAILOVERS).flatten());
         }
     }
@@ -104,9 +105,9 @@ fn everywhere() -> Vec<Fault> {
         Fault::RejectedRows,
         Fault::NoConnections,
         Fault::ReadOnly,
-        Fault::OtherPartitions(None),
+        other_partitions(Fault::Calm),
     ];
-    faults.extend(TARGETS.map(|target| Fault::OtherPartitions(Some(target))));
+    faults.extend(each(|target| other_partitions(Fault::Kill(vec![target]))));
     for trouble in TROUBLES {
         faults.extend([Target::Nats, Target::Postgres].map(|server| Fault::Network(trouble, server)));
     }
@@ -117,6 +118,10 @@ fn everywhere() -> Vec<Fault> {
     faults.extend(each(|target| Fault::Freeze(vec![target])));
     faults.extend(each(Fault::KillOften));
     faults
+}
+
+fn other_partitions(meanwhile: Fault) -> Fault {
+    Fault::OtherPartitions(Box::new(meanwhile))
 }
 
 /// The faults that the test suite has time for.
@@ -139,7 +144,7 @@ pub fn short() -> Vec<Fault> {
         Fault::Network(Trouble::Silence, Target::Nats),
         Fault::Network(Trouble::Delay, Target::Postgres),
         Fault::Clock(Target::Workers, 1),
-        Fault::OtherPartitions(Some(Target::Workers)),
+        other_partitions(kill(Target::Workers)),
     ]
 }
 

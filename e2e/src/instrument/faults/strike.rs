@@ -42,7 +42,15 @@ pub struct Strike {
 /// When a server does not come back.
 pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length: Duration) -> Strike {
     let began = run.now();
-    let mut loss = None;
+    let loss = bring_about(house, crew, run, fault, length).await;
+    Strike {
+        began,
+        mended: run.now(),
+        loss,
+    }
+}
+
+async fn bring_about(house: &House, crew: &Crew, run: &Run, fault: &Fault, length: Duration) -> Option<Loss> {
     match fault {
         Fault::Calm => sleep(length).await,
         Fault::Kill(targets) => kill(house, targets, length).await,
@@ -61,10 +69,13 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
             }
         }
         Fault::FailOver(target) => fail_over(house, *target, length).await,
-        Fault::OtherPartitions(killed) => other_partitions(house, *killed, length).await,
+        Fault::OtherPartitions(meanwhile) => {
+            let meanwhile = bring_about(house, crew, run, meanwhile, length);
+            return other_partitions(house, Box::pin(meanwhile), length).await;
+        }
         Fault::Flush => flush(house, length).await,
         Fault::OldSnapshot => old_snapshot(house, crew, length).await,
-        Fault::OlderStore => loss = older_store(house, crew, run, length).await,
+        Fault::OlderStore => return older_store(house, crew, run, length).await,
         Fault::FullStreams => full_streams(house, length).await,
         Fault::RejectedRows => rejected_rows(house, length).await,
         Fault::NoConnections => {
@@ -92,11 +103,7 @@ pub async fn strike(house: &House, crew: &Crew, run: &Run, fault: &Fault, length
             kill(house, &[*target], Duration::ZERO).await;
         }
     }
-    Strike {
-        began,
-        mended: run.now(),
-        loss,
-    }
+    None
 }
 
 async fn kill(house: &House, targets: &[Target], length: Duration) {
@@ -109,20 +116,26 @@ async fn kill(house: &House, targets: &[Target], length: Duration) {
     }
 }
 
-/// A run that fails because of whoever is killed is made again.
-async fn other_partitions(house: &House, killed: Option<Target>, length: Duration) {
+/// A run that fails because of what goes wrong meanwhile is made again, and one more finds what a failover has undone.
+async fn other_partitions(
+    house: &House,
+    meanwhile: impl Future<Output = Option<Loss>>,
+    length: Duration,
+) -> Option<Loss> {
     let [few, many] = PARTITIONS;
     let partitions = if house.layout().count() == few { many } else { few };
-    let change = eventually_within(FAILOVER, "the keys are spread", || {
-        house.try_spread_over(partitions)
-    });
-    let kills = async {
-        sleep(length).await;
-        if let Some(target) = killed {
-            kill(house, &[target], length).await;
-        }
+    let change = || {
+        eventually_within(FAILOVER, "the keys are spread", || {
+            house.try_spread_over(partitions)
+        })
     };
-    tokio::join!(change, kills);
+    let meanwhile = async {
+        sleep(length).await;
+        meanwhile.await
+    };
+    let (_, loss) = tokio::join!(change(), meanwhile);
+    change().await;
+    loss
 }
 
 async fn flush(house: &House, length: Duration) {
