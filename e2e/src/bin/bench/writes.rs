@@ -47,6 +47,21 @@ pub(crate) enum Worker {
     Draining,
 }
 
+impl Worker {
+    async fn begin(self, house: &House) {
+        if self == Self::Draining {
+            house.worker().process().start();
+            house.worker().until_ready().await;
+        }
+    }
+
+    async fn end(self, house: &House) {
+        if self == Self::Draining {
+            house.worker().stop().await;
+        }
+    }
+}
+
 pub(crate) async fn compare(
     name: &str,
     house: &House,
@@ -77,17 +92,12 @@ pub(crate) async fn compare(
     let mut comparison = Comparison::new(name, "publish, await ack", size, settings);
     let mut usage = Usage::default();
     for _ in 0..settings.rounds {
-        if worker == Worker::Draining {
-            house.worker().process().start();
-            house.worker().until_ready().await;
-        }
+        worker.begin(house).await;
         let ours = usage.over(house, || {
             wrk::post(house.api().client.base(), &paths(KEYS), &body, settings)
         })?;
         comparison.ours.push(ours);
-        if worker == Worker::Draining {
-            house.worker().stop().await;
-        }
+        worker.end(house).await;
         purge(&jetstream, &names, settings).await?;
         comparison
             .theirs
@@ -116,17 +126,12 @@ pub(crate) async fn compare_durabilities(
     let mut comparison = Comparison::new(name, "POST, persisted", size, settings);
     let mut usage = Usage::default();
     for _ in 0..settings.rounds {
-        if worker == Worker::Draining {
-            house.worker().process().start();
-            house.worker().until_ready().await;
-        }
+        worker.begin(house).await;
         let ours = usage.over(house, || wrk::post(base, &paths, &body, settings))?;
         comparison.ours.push(ours);
         let theirs = wrk::post_persisted(base, &paths, &body, settings)?;
         comparison.theirs.push(theirs);
-        if worker == Worker::Draining {
-            house.worker().stop().await;
-        }
+        worker.end(house).await;
         purge(&jetstream, &names, settings).await?;
     }
     comparison.usage = usage.per_operation(&comparison.ours, settings);
