@@ -1,6 +1,6 @@
 # Every handle calls a script of e2e/ or cargo; `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help up down test lint crds images local local-down local-clean bench faults soak model
+.PHONY: help up down test lint crds images local local-down local-clean bench faults soak model herd
 
 help: ## lists the handles
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,3 +49,6 @@ soak: ## shows that memory stays bounded: 1M keys, a backlog of 1M, 1,000 slow c
 model: ## explores the protocol state by state, and without each of its rules (six minutes, 2 GB)
 	@e2e/scripts/prerequisites rust && e2e/scripts/build
 	@e2e/scripts/model
+
+herd: ## the operator with 200 BirbNests: requests to the API server, memory, a restart; HERD="--nests 50,200", a table
+	@e2e/scripts/herd $(HERD)

@@ -3,7 +3,10 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiSpec, BirbNestStatus, CacheSpec, NatsSpec, PodSpec, PostgresSpec, RedisSpec, WorkerSpec};
+use crate::{
+    ApiSpec, BirbNestStatus, CacheSpec, MonitoringSpec, NatsSpec, NetworkPoliciesSpec, PodSpec, PostgresSpec,
+    RedisSpec, WorkerSpec,
+};
 
 /// What is wanted: the backends that there are, and how the cache in front of them behaves.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,6 +67,12 @@ pub struct BirbNestSpec {
     /// What the pods of the data plane have beyond what the operator sets.
     #[serde(default)]
     pub pod: PodSpec,
+    /// Who may open connections to the pods.
+    #[serde(default)]
+    pub network_policies: NetworkPoliciesSpec,
+    /// What Prometheus collects, and when it alerts.
+    #[serde(default)]
+    pub monitoring: MonitoringSpec,
     /// What happens to the data when the BirbNest is deleted. Retain keeps streams, tables and volumes. Delete drains the
     /// queue first, then removes them.
     #[serde(default)]

@@ -8,6 +8,7 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -16,40 +17,50 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{ObjectRef, Store, store::Writer},
-        watcher::{self, watcher},
+        watcher,
     },
 };
 
-use crate::{GuardedNest, reconcile::NestId};
+use crate::{
+    GuardedNest,
+    kinds::{Foreign, Kinds, pod_monitor, prometheus_rule},
+    reconcile::NestId,
+    scope::Scope,
+};
 
 type Meta = PartialObjectMeta<DynamicObject>;
 
-/// The kinds of objects that a nest owns.
-pub fn kinds() -> [ApiResource; 8] {
-    [
-        ApiResource::erase::<ConfigMap>(&()),
-        ApiResource::erase::<ServiceAccount>(&()),
-        ApiResource::erase::<Service>(&()),
-        ApiResource::erase::<StatefulSet>(&()),
-        ApiResource::erase::<Job>(&()),
-        ApiResource::erase::<Deployment>(&()),
-        ApiResource::erase::<HorizontalPodAutoscaler>(&()),
-        ApiResource::erase::<PodDisruptionBudget>(&()),
-    ]
+/// The kinds of objects that a nest owns, each with its plural.
+fn owned(there: Kinds) -> Vec<(ApiResource, &'static str)> {
+    let mut owned = vec![
+        built_in::<ConfigMap>(),
+        built_in::<ServiceAccount>(),
+        built_in::<Service>(),
+        built_in::<StatefulSet>(),
+        built_in::<Job>(),
+        built_in::<Deployment>(),
+        built_in::<HorizontalPodAutoscaler>(),
+        built_in::<PodDisruptionBudget>(),
+        built_in::<NetworkPolicy>(),
+    ];
+    if there.monitoring {
+        owned.extend([
+            (pod_monitor(), "podmonitors"),
+            (prometheus_rule(), "prometheusrules"),
+        ]);
+    }
+    owned
+}
+
+fn built_in<K: k8s_openapi::Resource + Resource<DynamicType = ()>>() -> (ApiResource, &'static str) {
+    (ApiResource::erase::<K>(&()), K::URL_PATH_SEGMENT)
 }
 
 /// The kinds that are watched, by their plurals: nests and what they own.
-pub const WATCHED: [&str; 9] = [
-    "birbnests",
-    "configmaps",
-    "serviceaccounts",
-    "services",
-    "statefulsets",
-    "jobs",
-    "deployments",
-    "horizontalpodautoscalers",
-    "poddisruptionbudgets",
-];
+pub fn watched(there: Kinds) -> Vec<&'static str> {
+    let owned = owned(there).into_iter().map(|(_, plural)| plural);
+    std::iter::once("birbnests").chain(owned).collect()
+}
 
 /// A child by kind and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +72,14 @@ pub struct ChildName {
 }
 
 impl ChildName {
+    /// The name of an object of a kind that is known only by its name.
+    pub fn of_foreign(foreign: &Foreign) -> Self {
+        Self {
+            kind: foreign.kind.kind.clone(),
+            name: foreign.object.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
     /// The name of an object.
     pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
         Self {
@@ -99,23 +118,25 @@ impl Children {
     /// Starts a watch for every kind; whatever changes names its owner in the stream.
     pub fn watch(
         client: &Client,
+        scope: &Scope,
+        there: Kinds,
     ) -> (
         Self,
         impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send + use<>,
     ) {
         let mut stores = Vec::new();
         let mut owners = SelectAll::new();
-        for resource in kinds() {
+        for (resource, _) in owned(there) {
             let writer = Writer::<Meta>::new(resource.clone());
             stores.push((resource.clone(), writer.as_reader()));
-            let api = Api::<Meta>::all_with(client.clone(), &resource);
+            let api = |namespace: Option<&str>| match namespace {
+                Some(namespace) => Api::<Meta>::namespaced_with(client.clone(), namespace, &resource),
+                None => Api::all_with(client.clone(), &resource),
+            };
             // A child whose label is taken away leaves this selection, which is seen as its deletion.
             let ours = watcher::Config::default()
                 .labels(&format!("app.kubernetes.io/managed-by={}", NestId::MANAGER));
-            let touched = watcher(api, ours)
-                .default_backoff()
-                .reflect(writer)
-                .touched_objects();
+            let touched = scope.watch(api, &ours).reflect(writer).touched_objects();
             owners.push(
                 touched
                     .try_filter_map(|child| std::future::ready(Ok(owner(&child))))
@@ -181,7 +202,10 @@ mod tests {
 
     #[test]
     fn every_kind_is_watched_for_silence() {
-        assert_eq!(kinds().map(|kind| kind.plural).as_slice(), &WATCHED[1..]);
+        for there in [true, false].map(|monitoring| Kinds { monitoring }) {
+            let owned = owned(there).into_iter().map(|(kind, _)| kind.plural);
+            assert_eq!(owned.collect::<Vec<_>>(), &watched(there)[1..]);
+        }
     }
 
     #[test]

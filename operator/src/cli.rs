@@ -6,7 +6,10 @@ use birbnest_core::config::{LogConfig, LogFormat, LogLevel};
 use birbnest_crds::ImagePullPolicy;
 use clap::{Parser, builder::PossibleValuesParser, builder::TypedValueParser};
 
-use crate::reconcile::{Images, Release};
+use crate::{
+    reconcile::{Images, Release},
+    scope::Scope,
+};
 
 /// Reconciles BirbNest resources: API and workers, streams, schema migrations; scales the workers on queue depth.
 #[derive(Clone, Debug, Parser)]
@@ -31,9 +34,15 @@ pub struct Cli {
     /// When images are pulled
     #[arg(long, env = "BIRBNEST_IMAGE_PULL_POLICY", value_parser = pull_policies())]
     pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Address of the page of runbooks that alerts name: docs/runbooks.md, wherever it is published
+    #[arg(long, env = "BIRBNEST_RUNBOOKS", default_value = "docs/runbooks.md")]
+    pub runbooks: String,
     /// Where health and metrics are served
     #[arg(long, env = "BIRBNEST_LISTEN", default_value = "0.0.0.0:8082")]
     pub listen: SocketAddr,
+    /// Namespaces to look after, separated by commas; none: all of the cluster
+    #[arg(long, env = "BIRBNEST_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
     /// Name of the Lease that says which operator leads
     #[arg(long, env = "BIRBNEST_LEASE", default_value = "birbnest-operator")]
     pub lease: String,
@@ -60,6 +69,11 @@ impl Cli {
         }
     }
 
+    /// Where to look.
+    pub fn scope(&self) -> Scope {
+        Scope::new(self.namespaces.iter().cloned())
+    }
+
     /// What is rolled out.
     pub fn release(&self) -> Release {
         Release {
@@ -71,6 +85,8 @@ impl Cli {
                 pull_policy: self.image_pull_policy,
             },
             schema_version: birbnest_migrate::SCHEMA_VERSION,
+            namespace: self.lease_namespace.clone(),
+            runbooks: self.runbooks.clone(),
         }
     }
 }

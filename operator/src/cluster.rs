@@ -12,7 +12,10 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use crate::leader::{Gate, NotLeading};
+use crate::{
+    kinds::Foreign,
+    leader::{Gate, NotLeading},
+};
 
 /// Whose fields these are in server-side apply, other than the replicas of the workers.
 pub const FIELD_MANAGER: &str = "birbnest-operator";
@@ -127,14 +130,35 @@ impl Cluster {
     /// # Errors
     /// When this operator does not lead, or the API server does not answer or refuses.
     pub async fn apply<K: Namespaced>(&self, object: &K) -> Result<K, ClusterError> {
+        let api = self.api(&object.namespace().unwrap_or_default());
+        self.apply_by(&api, &K::kind(&()), object).await
+    }
+
+    /// As [`Cluster::apply`], for a kind that is not known by type.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn apply_foreign(&self, foreign: &Foreign) -> Result<(), ClusterError> {
+        let Foreign { kind, object } = foreign;
+        let namespace = object.namespace().unwrap_or_default();
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &namespace, kind);
+        self.apply_by(&api, &kind.kind, object).await.map(drop)
+    }
+
+    async fn apply_by<K>(&self, api: &Api<K>, kind: &str, object: &K) -> Result<K, ClusterError>
+    where
+        K: Resource + Clone + Debug + Serialize + DeserializeOwned,
+    {
         self.gate.pass()?;
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let name = object.name_any();
         let params = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = self
-            .api::<K>(&namespace)
-            .patch(&name, &params, &Patch::Apply(object))
-            .await;
-        applied.map_err(|source| ClusterError::api::<K>("apply", &name, source))
+        let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
+        applied.map_err(|source| ClusterError::Api {
+            verb: "apply",
+            kind: kind.to_owned(),
+            name,
+            source: Box::new(source),
+        })
     }
 
     /// Creates the object unless there is one of that name, which is left as it is.

@@ -11,6 +11,7 @@ use crate::{
     children::Children,
     cluster::Cluster,
     events::Events,
+    kinds::Kinds,
     metrics::Metrics,
     posture::Postures,
     reconcile::{NestId, Release},
@@ -24,6 +25,8 @@ pub struct Context {
     pub cluster: Cluster,
     /// What is rolled out.
     pub release: Release,
+    /// Kinds that not every cluster has.
+    pub kinds: Kinds,
     /// The NATS of each nest.
     pub connections: Connections,
     /// What the backends of each nest promise.

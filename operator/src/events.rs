@@ -50,10 +50,26 @@ impl Events {
             action: happening.action,
             secondary: None,
         };
-        if let Err(error) = self.0.publish(&event, about).await {
-            tracing::warn!(name, reason, %error, "an event could not be told");
+        match self.0.publish(&event, about).await {
+            Ok(()) => {}
+            Err(error) if is_of_ending_namespace(&error) => {
+                tracing::debug!(
+                    name,
+                    reason,
+                    "nobody is told any more: the namespace is being deleted"
+                );
+            }
+            Err(error) => tracing::warn!(name, reason, %error, "an event could not be told"),
         }
     }
+}
+
+fn is_of_ending_namespace(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// What an event about a nest refers to.

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod context;
 pub mod error;
 pub mod events;
+pub mod kinds;
 pub mod leader;
 pub mod metrics;
 pub mod posture;
@@ -22,6 +23,7 @@ pub mod pulse;
 pub mod reconcile;
 mod run;
 pub mod scaling;
+pub mod scope;
 pub mod streams;
 
 use birbnest_crds::BirbNest;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use http::Method;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use crate::reconcile::NestId;
+use crate::{pulse::is_watch, reconcile::NestId};
 
 /// From what is answered from memory to a slow API server.
 const SECONDS: [f64; 9] = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
@@ -23,6 +24,7 @@ pub struct Metrics {
     desired: Family<Nest, Gauge>,
     ready: Family<Nest, Gauge>,
     decisions: Family<Scaling, Counter>,
+    requests: Family<Request, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,6 +41,11 @@ struct Nest {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Scaling {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    verb: &'static str,
 }
 
 impl Nest {
@@ -72,6 +79,7 @@ impl Metrics {
             desired: Family::default(),
             ready: Family::default(),
             decisions: Family::default(),
+            requests: Family::default(),
         };
         let operator = registry.sub_registry_with_prefix("birbnest_operator");
         operator.register(
@@ -102,6 +110,11 @@ impl Metrics {
             "Changes of a number of workers, by reason",
             metrics.decisions.clone(),
         );
+        operator.register(
+            "api_requests",
+            "Requests to the API server, by verb: watch, read, create, patch or delete",
+            metrics.requests.clone(),
+        );
         metrics
     }
 
@@ -131,6 +144,12 @@ impl Metrics {
         self.decisions.get_or_create(&Scaling { reason }).inc();
     }
 
+    /// The API server is asked for something.
+    pub fn asks<B>(&self, request: &http::Request<B>) {
+        let verb = verb(request);
+        self.requests.get_or_create(&Request { verb }).inc();
+    }
+
     /// The nest is gone: nothing is told about it any more.
     pub fn forget(&self, id: &NestId) {
         let nest = Nest::of(id);
@@ -140,12 +159,35 @@ impl Metrics {
     }
 }
 
+fn verb<B>(request: &http::Request<B>) -> &'static str {
+    match *request.method() {
+        Method::GET if is_watch(request) => "watch",
+        Method::GET => "read",
+        Method::POST => "create",
+        Method::DELETE => "delete",
+        _ => "patch",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
     use crate::reconcile::fixtures;
+
+    #[test]
+    fn requests_are_told_apart_by_what_they_ask_for() {
+        let verb = |method: Method, query: &str| {
+            let request = http::Request::builder()
+                .method(method)
+                .uri(format!("/api/v1/pods?{query}"));
+            verb(&request.body(()).unwrap())
+        };
+        assert_eq!(verb(Method::GET, "limit=500"), "read");
+        assert_eq!(verb(Method::GET, "&watch=true&timeoutSeconds=290"), "watch");
+        assert_eq!(verb(Method::PATCH, "&fieldManager=birbnest-operator"), "patch");
+    }
 
     #[test]
     fn figures_of_a_nest_that_is_gone_are_gone() {

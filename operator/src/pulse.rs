@@ -36,15 +36,15 @@ impl Pulses {
     }
 
     fn of<B>(&self, request: &Request<B>) -> Option<Heartbeat> {
-        let watches = request
-            .uri()
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .any(|option| option == "watch=true");
         let plural = request.uri().path().rsplit('/').next()?;
-        self.0.get(plural).filter(|_| watches).cloned()
+        self.0.get(plural).filter(|_| is_watch(request)).cloned()
     }
+}
+
+/// Whether a request asks to be told of changes from now on.
+pub(crate) fn is_watch<B>(request: &Request<B>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|option| option == "watch=true")
 }
 
 impl<S> Layer<S> for Pulses {

@@ -12,7 +12,7 @@ use kube::{
         controller::{self, ReconcileRequest},
         predicates,
         reflector::{ObjectRef, Store, store},
-        watcher::{self, watcher},
+        watcher,
     },
 };
 use prometheus_client::registry::Registry;
@@ -21,20 +21,23 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
+use tower::util::MapRequestLayer;
 
 use crate::{
     Cli, GuardedNest,
     backoff::Backoff,
-    children::{Children, WATCHED},
+    children::{Children, watched},
     cluster::Cluster,
     context::{Context, SharedContext},
     events::Events,
+    kinds::Kinds,
     leader::{Candidacy, Gate, LeaderError},
     metrics::Metrics,
     posture::Postures,
     pulse::Pulses,
     reconcile::{NestId, failed, reconcile},
     scaling,
+    scope::Scope,
     streams::Connections,
 };
 
@@ -70,15 +73,22 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
     let listener = TcpListener::bind(cli.listen).await?;
     let health = Health::new("birbnest-operator", shutdown.clone());
     let config = Config::infer().await?;
-    let client = client(config.clone(), &health)?;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let probes = tokio::spawn({
+        let (health, shutdown) = (health.clone(), shutdown.clone());
+        async move { serve(listener, probes_router(health, registry), &shutdown, GRACE).await }
+    });
+    let kinds = Kinds::discover(&Client::try_from(config.clone())?).await;
+    let client = client(config.clone(), kinds, &health, metrics.clone())?;
     let (opener, gate) = Gate::new();
-    let (children, child_changes) = Children::watch(&client);
+    let scope = cli.scope();
+    let (children, child_changes) = Children::watch(&client, &scope, kinds);
     let (nudges, asked_for) = mpsc::unbounded_channel();
     let ctx = Arc::new(Context {
         cluster: Cluster::new(client.clone(), gate.clone()),
         release: cli.release(),
+        kinds,
         connections: Connections::default(),
         postures: Postures::default(),
         children,
@@ -89,7 +99,7 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         nudges,
     });
     let (listed, nests_listed) = watch::channel(false);
-    let (nests, nest_changes) = watch_nests(&client, listed);
+    let (nests, nest_changes) = watch_nests(&client, &scope, listed);
     let led = on_leadership(gate.clone(), metrics, nests.clone());
     let triggers: [Triggers; 4] = [
         nest_changes.boxed(),
@@ -105,13 +115,11 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         identity: cli.identity,
     };
     let leadership = tokio::spawn(candidacy.run(config, opener, finished.clone()));
-    let probes = tokio::spawn({
-        let (health, shutdown) = (health.clone(), shutdown.clone());
-        async move { serve(listener, probes_router(health, registry), &shutdown, GRACE).await }
-    });
+    let noticing = tokio::spawn(kinds.end_on_change(client.clone(), shutdown.clone()));
     let warming = tokio::spawn(warm(ctx, nests_listed, health));
     let outcome = lead_until_done(leadership, work, finished).await;
     warming.abort();
+    noticing.abort();
     shutdown.begin();
     // How the last scrape ended is of no interest.
     let _ended = probes.await;
@@ -120,10 +128,15 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
 
 type Triggers = stream::BoxStream<'static, Result<ObjectRef<GuardedNest>, watcher::Error>>;
 
-/// A client whose watches are felt for a pulse.
-fn client(config: Config, health: &Health) -> Result<Client, RunError> {
+/// A client whose watches are felt for a pulse, and whose requests are counted.
+fn client(config: Config, kinds: Kinds, health: &Health, metrics: Metrics) -> Result<Client, RunError> {
+    let counted = MapRequestLayer::new(move |request| {
+        metrics.asks(&request);
+        request
+    });
     Ok(ClientBuilder::try_from(config)?
-        .with_layer(&Pulses::new(health, &WATCHED))
+        .with_layer(&Pulses::new(health, &watched(kinds)))
+        .with_layer(&counted)
         .build())
 }
 
@@ -133,18 +146,22 @@ fn client(config: Config, health: &Health) -> Result<Client, RunError> {
 /// controller.
 fn watch_nests(
     client: &Client,
+    scope: &Scope,
     listed: watch::Sender<bool>,
 ) -> (
     Store<GuardedNest>,
     impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send + use<>,
 ) {
     let (reader, writer) = store();
-    let api = Api::<GuardedNest>::all(client.clone());
+    let api = |namespace: Option<&str>| match namespace {
+        Some(namespace) => Api::<GuardedNest>::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
     let relevant = predicates::generation
         .combine(predicates::annotations)
         .combine(predicates::finalizers);
-    let changes = watcher(api, watcher::Config::default())
-        .default_backoff()
+    let changes = scope
+        .watch(api, &watcher::Config::default())
         .reflect(writer)
         .inspect_ok(move |event| {
             if matches!(event, watcher::Event::InitDone) {

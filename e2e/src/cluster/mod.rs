@@ -7,7 +7,7 @@ mod report;
 mod space;
 
 pub use backends::Backends;
-pub use nest::{Child, Nest};
+pub use nest::{Child, Nest, condition_of};
 pub use report::print_report;
 pub use space::{Space, story};
 

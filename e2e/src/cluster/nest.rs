@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use birbnest_crds::{BirbNest, BirbNestStatus};
 use k8s_openapi::{
-    api::core::v1::{Event, Pod, Service},
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Event, Pod, Service},
+    },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{
@@ -42,7 +45,7 @@ pub struct Child {
 }
 
 /// The kinds of a nest's children: group, version, kind.
-const KINDS: [(&str, &str, &str); 9] = [
+const KINDS: [(&str, &str, &str); 10] = [
     ("", "v1", "ConfigMap"),
     ("", "v1", "Secret"),
     ("", "v1", "Service"),
@@ -51,6 +54,7 @@ const KINDS: [(&str, &str, &str); 9] = [
     ("apps", "v1", "StatefulSet"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
     ("batch", "v1", "Job"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
     ("policy", "v1", "PodDisruptionBudget"),
 ];
 
@@ -194,6 +198,16 @@ impl Nest {
         Ok(pods.list(&ListParams::default().labels(&labels)).await?.items)
     }
 
+    /// The Deployment of a component.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or has none.
+    pub async fn deployment(&self, component: &str) -> Result<Deployment, String> {
+        let name = format!("{}-{component}", self.name);
+        let deployment = self.space.api::<Deployment>().get(&name).await;
+        deployment.map_err(|error| error.to_string())
+    }
+
     /// A metric of each pod of a component that is not on its way out, summed over its labels.
     ///
     /// # Errors
@@ -291,7 +305,7 @@ impl Nest {
 }
 
 /// A condition of a status.
-fn condition_of(status: &BirbNestStatus, kind: &str) -> Option<Condition> {
+pub fn condition_of(status: &BirbNestStatus, kind: &str) -> Option<Condition> {
     status
         .conditions
         .iter()

@@ -6,13 +6,18 @@
 
 mod backlog;
 mod bad_resources;
+mod changes;
 mod deletion;
 mod first_minute;
 mod leader;
 mod migration;
+mod monitoring;
+mod namespaces;
+mod plugin;
 mod posture;
 mod repair;
 mod rollout;
+mod spike;
 
 use birbnest_e2e::cluster::Backends;
 use serde_json::{Value, json};

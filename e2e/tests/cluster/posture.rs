@@ -1,7 +1,7 @@
 //! What is declared and cannot be kept is said, with what to do, and taken back when it is mended.
 
 use birbnest_e2e::{
-    cluster::{Backends, Nest, story},
+    cluster::{Backends, Nest, condition_of, story},
     servers::{Disk, NatsServer, PostgresServer, RedisServer},
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -53,10 +53,7 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
                 .unwrap();
         }
         let left = nest.until_status("only the single copy is left", |status| {
-            let durable = status
-                .conditions
-                .iter()
-                .find(|condition| condition.type_ == "DurabilityReady");
+            let durable = condition_of(status, "DurabilityReady");
             durable.is_some_and(|durable| durable.reason == "SingleCopy" && !durable.message.contains("; "))
         });
         left.await;
@@ -67,10 +64,7 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
 async fn until_told(nest: &Nest, reason: &str, parts: &[&str]) {
     let told = format!("DurabilityReady says {reason}");
     nest.until_status(&told, |status| {
-        let durable = status
-            .conditions
-            .iter()
-            .find(|condition| condition.type_ == "DurabilityReady");
+        let durable = condition_of(status, "DurabilityReady");
         durable.is_some_and(|durable| {
             durable.status == "False"
                 && durable.reason == reason

@@ -184,7 +184,7 @@ fn with_schema(schema: &str) -> serde_json::Value {
 }
 
 /// Waits until the last of the pods of before is gone, and others are there.
-async fn until_replaced(nest: &Nest, component: &str, before: &BTreeSet<String>) {
+pub(super) async fn until_replaced(nest: &Nest, component: &str, before: &BTreeSet<String>) {
     eventually_within(Duration::from_mins(2), "every pod is a new one", || async {
         seen(uids(nest, component).await, |now| {
             now.is_disjoint(before) && !now.is_empty()
@@ -194,7 +194,7 @@ async fn until_replaced(nest: &Nest, component: &str, before: &BTreeSet<String>)
     nest.until_ready().await;
 }
 
-async fn assert_all_kept(ledger: Ledger, backends: &Backends) {
+pub(super) async fn assert_all_kept(ledger: Ledger, backends: &Backends) {
     assert_eq!(ledger.failures, Vec::<String>::new());
     let table = backends.table();
     eventually_within(
@@ -205,7 +205,7 @@ async fn assert_all_kept(ledger: Ledger, backends: &Backends) {
     .await;
 }
 
-async fn uids(nest: &Nest, component: &str) -> BTreeSet<String> {
+pub(super) async fn uids(nest: &Nest, component: &str) -> BTreeSet<String> {
     let pods = nest.pods(component).await.unwrap();
     pods.into_iter().filter_map(|pod| pod.metadata.uid).collect()
 }

@@ -16,6 +16,8 @@ pub(crate) fn release() -> Release {
             pull_policy: Some(ImagePullPolicy::IfNotPresent),
         },
         schema_version: 2,
+        namespace: "birbnest-system".to_owned(),
+        runbooks: "https://runbooks.example/birbnest".to_owned(),
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use birbnest_core::config::Config;
 use birbnest_crds::{
-    BirbNest, DeletionPolicy, ImagePullPolicy, ManagedRedisSpec, ManagedStoreSpec, PodSpec, ResourcesSpec,
-    SecretKeyRef, UrlSource, WorkerAutoscalingSpec,
+    BirbNest, DeletionPolicy, ImagePullPolicy, ManagedRedisSpec, ManagedStoreSpec, MonitoringSpec,
+    NetworkPoliciesSpec, PodSpec, ResourcesSpec, SecretKeyRef, UrlSource, WorkerAutoscalingSpec,
 };
 
 pub use id::{Component, NestId};
@@ -22,6 +22,10 @@ pub struct Release {
     pub images: Images,
     /// The newest migration that the data-plane image carries.
     pub schema_version: i64,
+    /// Where the operator runs.
+    pub namespace: String,
+    /// Address of the page of runbooks that alerts name.
+    pub runbooks: String,
 }
 
 /// Names of the images.
@@ -58,6 +62,10 @@ pub struct ValidNest {
     pub worker_resources: ResourcesSpec,
     /// What the pods have beyond what the operator sets.
     pub pod: PodSpec,
+    /// Who may open connections to them.
+    pub network_policies: NetworkPoliciesSpec,
+    /// Whether Prometheus is told of them.
+    pub monitoring: MonitoringSpec,
     /// What happens to the data at the end.
     pub deletion_policy: DeletionPolicy,
     /// Images, the nest's own data-plane image in place of the operator's.
@@ -322,6 +330,8 @@ pub fn validate(nest: &BirbNest, secrets: &SecretDigests, release: &Release) -> 
         worker_range: worker_range(&spec.worker.autoscaling)?,
         worker_resources: spec.worker.resources.clone(),
         pod: spec.pod.clone(),
+        network_policies: spec.network_policies.clone(),
+        monitoring: spec.monitoring.clone(),
         deletion_policy: spec.deletion_policy,
         release: release_for(&spec.pod, release),
     })

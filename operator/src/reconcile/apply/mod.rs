@@ -104,6 +104,9 @@ pub(super) async fn apply_config(
     for account in config.service_accounts {
         ctx.cluster.apply(&owner.own(account)).await?;
     }
+    for policy in config.network_policies {
+        ctx.cluster.apply(&owner.own(policy)).await?;
+    }
     ctx.cluster.apply(&owner.own(config.config_map)).await
 }
 

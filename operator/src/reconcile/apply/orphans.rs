@@ -12,9 +12,10 @@ use crate::{
     reconcile::build::Plan,
 };
 
-/// An autoscaler that is no longer wanted would go on fighting about the number of pods. And a migration that has completed
-/// must not count when the spec goes back to what it was: the one in between may have stopped anywhere.
-const AT_ONCE: [&str; 2] = ["HorizontalPodAutoscaler", "Job"];
+/// An autoscaler that is no longer wanted would go on fighting about the number of pods, a policy would keep somebody out.
+/// And a migration that has completed must not count when the spec goes back to what it was: the one in between may have
+/// stopped anywhere.
+const AT_ONCE: [&str; 3] = ["HorizontalPodAutoscaler", "NetworkPolicy", "Job"];
 
 /// Everything in the plan, by kind and name.
 pub(super) fn planned(plan: &Plan) -> BTreeSet<ChildName> {
@@ -28,8 +29,10 @@ pub(super) fn planned(plan: &Plan) -> BTreeSet<ChildName> {
     names.extend(plan.managed.services.iter().map(ChildName::of));
     names.extend(plan.managed.stateful_sets.iter().map(ChildName::of));
     names.extend(plan.config.service_accounts.iter().map(ChildName::of));
+    names.extend(plan.config.network_policies.iter().map(ChildName::of));
     names.extend(plan.workloads.services.iter().map(ChildName::of));
     names.extend(plan.workloads.autoscaler.iter().map(ChildName::of));
+    names.extend(plan.workloads.monitoring.iter().map(ChildName::of_foreign));
     names.extend(plan.workloads.disruption_budgets.iter().map(ChildName::of));
     names
 }

@@ -10,6 +10,7 @@ use crate::{
     cluster::{ClusterError, FIELD_MANAGER},
     context::Context,
     events::about,
+    kinds::Foreign,
     posture::Facts,
     reconcile::{
         build::Workloads,
@@ -49,6 +50,12 @@ pub(super) async fn apply(
     }
     for budget in plan.disruption_budgets {
         cluster.apply(&owner.own(budget)).await?;
+    }
+    if ctx.kinds.monitoring {
+        for Foreign { kind, object } in plan.monitoring {
+            let object = owner.own(object);
+            cluster.apply_foreign(&Foreign { kind, object }).await?;
+        }
     }
     if plan.autoscaler.is_some() {
         release_replicas(ctx, &plan.api).await?;

@@ -9,6 +9,8 @@ mod disruption_budget;
 mod job;
 mod managed;
 mod metadata;
+mod monitoring;
+mod network_policy;
 mod pod;
 mod security;
 mod service;
@@ -21,6 +23,7 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
 };
 
@@ -28,6 +31,7 @@ pub use credentials::Credentials;
 pub use metadata::{HASH_ANNOTATION, MIGRATION_ANNOTATION};
 
 use super::validate::ValidNest;
+use crate::kinds::Foreign;
 
 /// Everything that there should be for a nest, in the order in which it is rolled out. Owner references are set when it
 /// is applied.
@@ -65,6 +69,8 @@ pub struct ConfigStage {
     pub config_map: ConfigMap,
     /// One for each component.
     pub service_accounts: Vec<ServiceAccount>,
+    /// Who may reach the pods, those of managed backends included; empty when the spec asks for none.
+    pub network_policies: Vec<NetworkPolicy>,
 }
 
 /// The run that brings the schema to a version.
@@ -89,6 +95,8 @@ pub struct Workloads {
     pub autoscaler: Option<HorizontalPodAutoscaler>,
     /// One each for API and workers.
     pub disruption_budgets: Vec<PodDisruptionBudget>,
+    /// What the Prometheus operator is told, where there is one.
+    pub monitoring: Vec<Foreign>,
 }
 
 /// What there should be for a nest.
@@ -103,6 +111,7 @@ pub fn build(nest: &ValidNest) -> Result<Plan, BuildError> {
         config: ConfigStage {
             config_map: config_map::build(&nest.id, &files),
             service_accounts: service_account::data_plane(&nest.id),
+            network_policies: network_policy::build(nest),
         },
         streams: nest.settings.stream.clone(),
         workloads: Workloads {
@@ -111,6 +120,7 @@ pub fn build(nest: &ValidNest) -> Result<Plan, BuildError> {
             services: service::workloads(&nest.id),
             autoscaler: autoscaler::api(nest),
             disruption_budgets: disruption_budget::build(&nest.id),
+            monitoring: monitoring::build(nest)?,
         },
         migration,
     })
@@ -137,6 +147,9 @@ pub enum BuildError {
         /// What the serializer said.
         source: serde_yaml::SerializeError,
     },
+    /// The alerts could not be read.
+    #[error("cannot read the alerts: {0}")]
+    Alerts(serde_yaml::Error),
     /// A pod could not be written as JSON.
     #[error("cannot write the migration's pod as JSON: {0}")]
     Pod(#[from] serde_json::Error),

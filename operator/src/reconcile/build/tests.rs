@@ -21,6 +21,7 @@ struct Shown<'a> {
     backend_sets: &'a [StatefulSet],
     config_map: &'a ConfigMap,
     accounts: &'a [ServiceAccount],
+    network_policies: &'a [NetworkPolicy],
     streams: &'a StreamConfig,
     migration: &'a Job,
     api: &'a Deployment,
@@ -28,6 +29,7 @@ struct Shown<'a> {
     services: &'a [Service],
     autoscaler: Option<&'a HorizontalPodAutoscaler>,
     disruption_budgets: &'a [PodDisruptionBudget],
+    pod_monitor: Option<&'a Foreign>,
 }
 
 impl<'a> Shown<'a> {
@@ -51,6 +53,7 @@ impl<'a> Shown<'a> {
             backend_sets: &plan.managed.stateful_sets,
             config_map: &plan.config.config_map,
             accounts: &plan.config.service_accounts,
+            network_policies: &plan.config.network_policies,
             streams: &plan.streams,
             migration: &plan.migration.job,
             api: &plan.workloads.api,
@@ -58,6 +61,7 @@ impl<'a> Shown<'a> {
             services: &plan.workloads.services,
             autoscaler: plan.workloads.autoscaler.as_ref(),
             disruption_budgets: &plan.workloads.disruption_budgets,
+            pod_monitor: plan.workloads.monitoring.first(),
         }
     }
 }

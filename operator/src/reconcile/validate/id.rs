@@ -34,6 +34,8 @@ pub enum Component {
     Backends,
     /// Addresses and passwords of the managed backends.
     Credentials,
+    /// What Prometheus is told.
+    Monitoring,
 }
 
 impl Component {
@@ -49,6 +51,7 @@ impl Component {
             Self::Postgres => "postgres",
             Self::Backends => "backends",
             Self::Credentials => "credentials",
+            Self::Monitoring => "monitoring",
         }
     }
 }

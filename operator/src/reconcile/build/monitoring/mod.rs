@@ -1,0 +1,125 @@
+//! What the Prometheus operator is told: which pods have metrics, and when to alert.
+
+use kube::api::{ApiResource, DynamicObject, TypeMeta};
+use serde_json::{Value, json};
+
+use super::{BuildError, metadata};
+use crate::{
+    kinds::{Foreign, pod_monitor, prometheus_rule},
+    reconcile::validate::{Component, ValidNest},
+};
+
+/// With words in the place of what differs from nest to nest, so that it is a rule file as it stands.
+const ALERTS: &str = include_str!("alerts.yaml");
+/// The default of `spec.nats.stream.maxMessages`, which the rules have in its place.
+const MAX_MESSAGES: &str = "1000000";
+
+/// An object of each kind, or none when the spec asks for none.
+pub(super) fn build(nest: &ValidNest) -> Result<Vec<Foreign>, BuildError> {
+    if !nest.monitoring.enabled {
+        return Ok(vec![]);
+    }
+    let monitor = json!({
+        "selector": { "matchLabels": nest.id.selector_of_all() },
+        "podMetricsEndpoints": [{
+            "port": "http",
+            "path": "/metrics",
+            // By its name alone a pod does not tell whose it is.
+            "relabelings": [{
+                "sourceLabels": ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"],
+                "targetLabel": "nest",
+            }],
+        }],
+    });
+    Ok(vec![
+        object(nest, pod_monitor(), &monitor),
+        object(nest, prometheus_rule(), &alerts(nest)?),
+    ])
+}
+
+fn object(nest: &ValidNest, kind: ApiResource, spec: &Value) -> Foreign {
+    let mut metadata = metadata::named(&nest.id, Component::Monitoring, nest.id.name().to_owned());
+    let mut labels = nest.monitoring.labels.clone();
+    labels.append(metadata.labels.get_or_insert_default());
+    metadata.labels = Some(labels);
+    let object = DynamicObject {
+        types: Some(TypeMeta {
+            api_version: kind.api_version.clone(),
+            kind: kind.kind.clone(),
+        }),
+        metadata,
+        data: json!({ "spec": spec }),
+    };
+    Foreign { kind, object }
+}
+
+fn alerts(nest: &ValidNest) -> Result<Value, BuildError> {
+    let mut alerts: Value = serde_yaml::from_str(ALERTS).map_err(BuildError::Alerts)?;
+    let messages = nest.settings.stream.max_messages.to_string();
+    fill(
+        &mut alerts,
+        &[
+            ("NAMESPACE", nest.id.namespace()),
+            ("NEST", nest.id.name()),
+            ("RUNBOOKS", &nest.release.runbooks),
+            (MAX_MESSAGES, &messages),
+        ],
+    );
+    Ok(alerts)
+}
+
+/// Replaces the words in every text.
+fn fill(value: &mut Value, words: &[(&str, &str)]) {
+    match value {
+        Value::String(text) => {
+            for (word, with) in words {
+                *text = text.replace(word, with);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| fill(value, words)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| fill(value, words)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::fixtures::{managed, valid};
+
+    #[test]
+    fn the_rules_speak_of_this_nest_and_its_limit() {
+        let mut nest = managed();
+        nest.spec.nats.stream.max_messages = 400_000;
+        let objects = build(&valid(&nest)).unwrap();
+        let text = serde_json::to_string(&objects[1].object).unwrap();
+        for word in ["NAMESPACE", "\"NEST\"", "RUNBOOKS", MAX_MESSAGES] {
+            assert!(!text.contains(word), "{word} is left");
+        }
+        assert!(text.contains(r#"namespace=\"shop\", nest=\"prices\""#), "{text}");
+        assert!(text.contains("400000"), "{text}");
+    }
+
+    #[test]
+    fn labels_of_the_spec_do_not_replace_those_by_which_children_are_known() {
+        let mut nest = managed();
+        let labels = [
+            ("release", "prometheus"),
+            ("app.kubernetes.io/managed-by", "mine"),
+        ];
+        nest.spec.monitoring.labels = labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let objects = build(&valid(&nest)).unwrap();
+        let labels = objects[0].object.metadata.labels.clone().unwrap();
+        assert_eq!(labels["release"], "prometheus");
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "birbnest-operator");
+    }
+
+    #[test]
+    fn a_nest_may_have_none() {
+        let mut nest = managed();
+        nest.spec.monitoring.enabled = false;
+        assert_eq!(build(&valid(&nest)).unwrap(), []);
+    }
+}
