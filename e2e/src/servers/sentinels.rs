@@ -72,6 +72,11 @@ impl Sentinels {
         server.run::<()>(&refuse).await;
     }
 
+    /// Lets it answer them again.
+    pub async fn regain_sight_of(&self, server: &RedisServer) {
+        server.run::<()>(&["ACL", "SETUSER", "watcher", "+@all"]).await;
+    }
+
     async fn until_acquainted(&self) {
         for port in &self.ports {
             eventually("a sentinel knows the others and the replica", || async {

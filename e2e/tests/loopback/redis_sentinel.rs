@@ -58,7 +58,15 @@ async fn a_master_that_was_replaced_without_noticing_is_left_by_everybody() {
         seen(users.count(), |users| *users == 1)
     })
     .await;
-    let written = house.put("robin", json!(2)).await.expect(201);
+    let written = eventually(
+        "the new master is used, since nobody can use the old one",
+        || async {
+            seen(house.put("robin", json!(2)).await, |written| {
+                written.status == 201
+            })
+        },
+    )
+    .await;
     for client in house.clients() {
         assert_eq!(client.until_hit("robin").await.version(), written.version());
     }

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use super::{
     generation::Life,
     masters::{Masters, Session, Shared},
-    sentinel::Doubt,
-    server::Server,
+    sentinel::{GOOD_FOR, Reign, Word},
+    server::{Current, Server},
 };
 use crate::Connectivity;
 
@@ -25,9 +25,8 @@ pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// let in.
 const PIPELINE: usize = 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Looks in a row at which the sentinels, or the other masters of a cluster, may fail to confirm the master, which is
-/// longer than they take to agree on a new one. Afterwards it counts as lost: others may use another, and the copies here
-/// stay old.
+/// Looks in a row at which the other masters of a cluster may fail to confirm a master, which is longer than they take to
+/// agree on a new one. Afterwards it counts as lost: others may use another, and the copies here stay old.
 pub(super) const UNCONFIRMED_LOOKS: u32 = 5;
 
 /// Connects, watches and connects again until the last user of `shared` is gone.
@@ -39,14 +38,14 @@ pub(super) async fn keep_connected(
 ) {
     let pauses = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(2))
+        .with_max_delay(PROBE_INTERVAL)
         .with_jitter()
         .without_max_times();
     loop {
         let mut pauses = pauses.build();
-        let session = loop {
+        let (session, reign) = loop {
             match connect(&mut server, response_timeout).await {
-                Ok(session) => break Arc::new(session),
+                Ok(connected) => break connected,
                 Err(error) => {
                     status.send_replace(Connectivity::lost(&error));
                     tracing::debug!(%error, "redis does not answer, trying again");
@@ -62,7 +61,7 @@ pub(super) async fn keep_connected(
         drop(alive);
         status.send_replace(Connectivity::Connected);
         tracing::info!(life = %session.life, "connected to redis");
-        if !watch_session(&session, &mut server, &shared).await {
+        if !watch_session(&session, reign, &mut server, &shared).await {
             return;
         }
         status.send_replace(Connectivity::lost(&"the connection was lost"));
@@ -71,8 +70,13 @@ pub(super) async fn keep_connected(
 }
 
 /// Waits until the session breaks; false when nobody uses it any more.
-async fn watch_session(session: &Session, server: &mut Server, shared: &Weak<Shared>) -> bool {
-    let (mut probe, mut unconfirmed) = (session.connection.clone(), 0);
+async fn watch_session(
+    session: &Session,
+    reign: Option<Reign>,
+    server: &mut Server,
+    shared: &Weak<Shared>,
+) -> bool {
+    let mut probe = session.connection.clone();
     loop {
         let Some(alive) = shared.upgrade() else {
             return false;
@@ -89,27 +93,37 @@ async fn watch_session(session: &Session, server: &mut Server, shared: &Weak<Sha
             session.give_up();
             return true;
         }
-        unconfirmed = match server.doubt(&session.server).await {
-            None => 0,
-            Some(Doubt::Unconfirmed) if unconfirmed + 1 < UNCONFIRMED_LOOKS => unconfirmed + 1,
-            Some(doubt) => {
-                tracing::warn!(?doubt, "the sentinels do not name this redis as the master");
+        let Some(reign) = &reign else { continue };
+        match server.word(reign).await {
+            Word::Good(asked) => session.is_good_until(asked + GOOD_FOR),
+            Word::Replaced => {
+                tracing::warn!("the sentinels name another redis as the master");
                 session.give_up();
                 return true;
             }
-        };
+            // It ends by itself, if this goes on.
+            Word::Doubt => tracing::debug!("too few sentinels confirm the redis master"),
+        }
     }
 }
 
-async fn connect(server: &mut Server, response_timeout: Duration) -> Result<Session, RedisError> {
-    let server = server.current().await?;
-    let mut connection = open(&server, response_timeout).await?;
+async fn connect(
+    server: &mut Server,
+    response_timeout: Duration,
+) -> Result<(Arc<Session>, Option<Reign>), RedisError> {
+    let Current { client, reign } = server.current().await?;
+    let mut connection = open(&client, response_timeout).await?;
     let mut ask = redis::pipe();
     ask_identity(&mut ask);
     let (process, replication): (InfoDict, InfoDict) = ask.query_async(&mut connection).await?;
     let life = master_life(&process, &replication)
         .ok_or_else(|| RedisError::from((ErrorKind::Io, "this redis is a replica, which takes no writes")))?;
-    Ok(Session::new(connection, life, server))
+    let Some((reign, asked)) = reign else {
+        return Ok((Arc::new(Session::new(connection, life)), None));
+    };
+    let session = Session::new(connection, life.in_reign(reign.epoch));
+    session.is_good_until(asked + GOOD_FOR);
+    Ok((Arc::new(session), Some(reign)))
 }
 
 /// A connection to this server.

@@ -19,7 +19,7 @@ const LIFE_BITS: u32 = 40;
 const COUNTER_BITS: u32 = 24;
 
 /// One life of a Redis: it ends with the process, and when the process becomes the master again after others were.
-/// Meanwhile these may have replaced copies without its knowledge.
+/// Meanwhile these may have replaced copies without its knowledge. It may not have heard of them itself; the sentinels have.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Life(u64);
 
@@ -28,6 +28,12 @@ impl Life {
     /// hexadecimal digits each). A server that does not tell one is known by the other.
     pub(super) fn new(run_id: &str, master_replid: &str) -> Self {
         Self(start_of(run_id) ^ start_of(master_replid))
+    }
+
+    /// The part of it in which it is the master by this failover.
+    pub(super) fn in_reign(self, epoch: u64) -> Self {
+        // An odd factor gives each number bits of its own.
+        Self(self.0 ^ epoch.wrapping_mul(0x9E_3779_B97F) & ((1 << LIFE_BITS) - 1))
     }
 
     /// What ends when either ends.
@@ -143,6 +149,8 @@ mod tests {
         assert_ne!(tag, Tag::new(Life::new(&two, &two), 1));
         assert_ne!(tag, Tag::new(Life::new(&one, &one), 1));
         assert_ne!(tag, Tag::new(life, 2));
+        assert_ne!(tag, Tag::new(life.in_reign(1), 1));
+        assert_ne!(life.in_reign(1), life.in_reign(2));
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use arc_swap::ArcSwapOption;
-use redis::{Client, RedisError, aio::MultiplexedConnection};
+use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::sync::Notify;
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     cluster::{SLOTS, slot_of},
     generation::Life,
 };
+use crate::millis;
 
 /// A connection and the process it leads to. Both are used together: a copy is judged by the generation of the
 /// connection that it was read from.
@@ -24,27 +26,44 @@ use super::{
 pub(super) struct Session {
     pub(super) connection: MultiplexedConnection,
     pub(super) life: Life,
-    pub(super) server: Client,
-    lost: AtomicBool,
+    began: Instant,
+    /// Milliseconds since it began after which nobody begins anything over it.
+    ends: AtomicU64,
 }
 
+const NEVER: u64 = u64::MAX;
+
 impl Session {
-    pub(super) fn new(connection: MultiplexedConnection, life: Life, server: Client) -> Self {
+    pub(super) fn new(connection: MultiplexedConnection, life: Life) -> Self {
         Self {
             connection,
             life,
-            server,
-            lost: AtomicBool::new(false),
+            began: Instant::now(),
+            ends: AtomicU64::new(NEVER),
         }
     }
 
     /// Nobody begins anything over it any more.
     pub(super) fn give_up(&self) {
-        self.lost.store(true, Ordering::Release);
+        self.ends.store(0, Ordering::Release);
+    }
+
+    /// Nobody begins anything over it after `end`, unless this is called again before.
+    pub(super) fn is_good_until(&self, end: Instant) {
+        let end = millis(end.saturating_duration_since(self.began));
+        // One that was given up, by whoever saw it fail, stays so.
+        let _ = self
+            .ends
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |ends| {
+                (ends > 0).then_some(end)
+            });
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        match self.ends.load(Ordering::Acquire) {
+            NEVER => false,
+            ends => millis(self.began.elapsed()) >= ends,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl RedisMemory {
     /// When the address cannot be read or the server does not answer in time.
     pub async fn ask(url: &str, limit: Duration) -> Result<Option<Self>, CacheError> {
         match Address::parse(url)? {
-            Address::Server(mut server) => Ok(Some(of(&server.current().await?, limit).await?)),
+            Address::Server(mut server) => Ok(Some(of(&server.named().await?, limit).await?)),
             Address::Cluster(_) => Ok(None),
         }
     }

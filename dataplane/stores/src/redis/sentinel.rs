@@ -1,29 +1,55 @@
-//! The master of a Redis that fails over, as its sentinels name it.
+//! The master of a Redis that fails over, as its sentinels name it, and since when.
 //!
-//! A majority must answer, and of their answers the one of the latest configuration counts. A sentinel that a broken network
-//! has cut off together with the old master still names that one, where copies stay old that others have replaced; so do
-//! for two seconds after a failover those that did not lead it. While one leads it, nobody is named: the old master may be
-//! back already, empty, and take writes.
+//! Two can be masters at once: sentinels that cannot reach the master make another one, while clients may reach both. So
+//! nobody uses a master while somebody else may use the one before:
+//!
+//! - A master begins to reign when most sentinels have been heard to name it, with the number of the failover that made it
+//!   one. Whoever asks most of them from then on hears from at least one who knows, and leaves the one before.
+//! - What they say is good for [`GOOD_FOR`] after they were asked, and then asked again. Without an answer the master counts
+//!   as lost.
+//! - So it is used only when its reign has lasted that long. Until then there is no Redis: reads use the sources, and writes
+//!   say that other readers may not see them yet.
+//!
+//! The number of the failover is a part of the master's life: when it becomes the master again after others were, its copies
+//! are void, even if it never heard of them.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use percent_encoding::percent_decode_str;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, aio::MultiplexedConnection};
 
-use super::place::{Access, host_and_port, scheme};
+use super::{
+    place::{Access, host_and_port, scheme},
+    server::Current,
+};
 
 const SENTINEL_PORT: u16 = 26_379;
 /// A sentinel that takes longer counts as away.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
+/// How long their word is good: they are asked every second, so two looks may fail.
+pub(super) const GOOD_FOR: Duration = Duration::from_secs(4);
 
-/// Why a connection may lead to an old master.
+/// What sentinels say of a master that they have named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// The sentinels name another one.
+pub(super) enum Word {
+    /// It is still the one; good for [`GOOD_FOR`] from this moment on.
+    Good(Instant),
+    /// There was another failover.
     Replaced,
-    /// Too few of them answer, or a failover is under way.
-    Unconfirmed,
+    /// Too few of them agree.
+    Doubt,
+}
+
+/// A server that became the master by a failover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reign {
+    place: (String, u16),
+    /// The number of the failover: each has a higher one, for which a majority has voted.
+    pub(super) epoch: u64,
 }
 
 /// The sentinels of one master.
@@ -32,15 +58,8 @@ pub(super) struct Sentinels {
     members: Vec<Sentinel>,
     master: String,
     access: Access,
-}
-
-/// What one of them says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Named {
-    place: (String, u16),
-    /// The number of the configuration: each failover has a higher one, for which a majority has voted.
-    epoch: u64,
-    is_failing_over: bool,
+    /// The last reign that most of them named, and when they were first asked for it.
+    latest: Option<(Reign, Instant)>,
 }
 
 #[derive(Debug)]
@@ -77,6 +96,7 @@ impl Sentinels {
                 user: user.to_owned(),
                 database: database.to_owned(),
             },
+            latest: None,
         };
         // What cannot be read here could not be read after a failover either.
         let readable = sentinels.access.to("localhost", SENTINEL_PORT);
@@ -84,31 +104,65 @@ impl Sentinels {
         Ok(sentinels)
     }
 
-    /// The master that they name.
-    pub(super) async fn master(&mut self) -> Result<Client, RedisError> {
-        let (host, port) = self.named().await.ok_or_else(|| {
-            RedisError::from((
-                ErrorKind::Io,
-                "the sentinels name no master: most of them must answer, and none be failing over",
-            ))
-        })?;
-        self.access.to(&host, port)
+    /// The master that they name, though somebody may still use the one before.
+    pub(super) async fn named(&mut self) -> Result<Client, RedisError> {
+        let reign = self.agreed().await?;
+        self.client_of(&reign)
     }
 
-    /// Whether they still name this server.
-    pub(super) async fn doubt(&mut self, server: &Client) -> Option<Doubt> {
-        let Some((host, port)) = self.named().await else {
-            return Some(Doubt::Unconfirmed);
+    /// The master, once nobody can use the one before any more.
+    pub(super) async fn current(&mut self) -> Result<Current, RedisError> {
+        let asked = Instant::now();
+        let reign = self.agreed().await?;
+        let since = match &self.latest {
+            Some((latest, since)) if *latest == reign => *since,
+            _ => self.latest.insert((reign.clone(), asked)).1,
         };
-        let named = self.access.to(&host, port).ok()?;
-        let same = named.get_connection_info().addr() == server.get_connection_info().addr();
-        (!same).then_some(Doubt::Replaced)
+        if since.elapsed() < GOOD_FOR {
+            return Err((
+                ErrorKind::Io,
+                "the sentinels name another master, which is used when nobody can use the one before any more",
+            )
+                .into());
+        }
+        Ok(Current {
+            client: self.client_of(&reign)?,
+            reign: Some((reign, asked)),
+        })
     }
 
-    async fn named(&mut self) -> Option<(String, u16)> {
-        let (most, master) = (self.members.len() / 2 + 1, &self.master);
+    async fn agreed(&mut self) -> Result<Reign, RedisError> {
+        let (answers, most) = (self.ask().await, self.most());
+        let reign = agreed(&answers, most).cloned();
+        reign.ok_or_else(|| (ErrorKind::Io, "too few sentinels answer and name the same master").into())
+    }
+
+    fn client_of(&self, reign: &Reign) -> Result<Client, RedisError> {
+        let (host, port) = &reign.place;
+        self.access.to(host, *port)
+    }
+
+    /// Whether it is still the master.
+    pub(super) async fn word(&mut self, reign: &Reign) -> Word {
+        let asked = Instant::now();
+        let (answers, most) = (self.ask().await, self.most());
+        if answers.iter().any(|answer| answer.epoch > reign.epoch) {
+            Word::Replaced
+        } else if agreed(&answers, most) == Some(reign) {
+            Word::Good(asked)
+        } else {
+            Word::Doubt
+        }
+    }
+
+    fn most(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    async fn ask(&mut self) -> Vec<Reign> {
+        let master = &self.master;
         let answers = join_all(self.members.iter_mut().map(|sentinel| sentinel.ask(master))).await;
-        latest(answers.into_iter().flatten().collect(), most)
+        answers.into_iter().flatten().collect()
     }
 }
 
@@ -129,7 +183,7 @@ impl Sentinel {
     }
 
     /// The master in the eyes of this one, `None` while it does not answer.
-    async fn ask(&mut self, master: &str) -> Option<Named> {
+    async fn ask(&mut self, master: &str) -> Option<Reign> {
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.named(master)).await;
         let answer = answer.unwrap_or_else(|_| Err((ErrorKind::Io, "the sentinel took too long").into()));
         answer
@@ -140,7 +194,7 @@ impl Sentinel {
             .ok()?
     }
 
-    async fn named(&mut self, master: &str) -> Result<Option<Named>, RedisError> {
+    async fn named(&mut self, master: &str) -> Result<Option<Reign>, RedisError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
             none => none.insert(
@@ -150,16 +204,15 @@ impl Sentinel {
             ),
         };
         let mut ask = redis::pipe();
-        ask.cmd("SENTINEL").arg("get-master-addr-by-name").arg(master);
+        // In this order: a failover in between makes the number too low, which is found out, and never too high.
         ask.cmd("SENTINEL").arg("master").arg(master);
-        let (place, state): (Option<(String, u16)>, HashMap<String, String>) =
+        ask.cmd("SENTINEL").arg("get-master-addr-by-name").arg(master);
+        let (state, place): (HashMap<String, String>, Option<(String, u16)>) =
             ask.query_async(connection).await?;
         let epoch = state.get("config-epoch").and_then(|epoch| epoch.parse().ok());
-        let flags = state.get("flags").map_or("", String::as_str);
-        Ok(place.map(|place| Named {
+        Ok(place.map(|place| Reign {
             place,
             epoch: epoch.unwrap_or_default(),
-            is_failing_over: flags.split(',').any(|flag| flag == "failover_in_progress"),
         }))
     }
 }
@@ -170,13 +223,11 @@ fn limits() -> AsyncConnectionConfig {
         .set_response_timeout(Some(ANSWER_WITHIN))
 }
 
-/// What the latest of at least `most` answers says.
-fn latest(answers: Vec<Named>, most: usize) -> Option<(String, u16)> {
-    if answers.len() < most || answers.iter().any(|answer| answer.is_failing_over) {
-        return None;
-    }
-    let latest = answers.into_iter().max_by_key(|answer| answer.epoch)?;
-    Some(latest.place)
+/// The latest reign, if at least `most` speak of it.
+fn agreed(answers: &[Reign], most: usize) -> Option<&Reign> {
+    let latest = answers.iter().max_by_key(|answer| answer.epoch)?;
+    let speak_of_it = answers.iter().filter(|answer| *answer == latest).count();
+    (speak_of_it >= most).then_some(latest)
 }
 
 #[cfg(test)]
@@ -221,35 +272,32 @@ mod tests {
         assert!(Sentinels::parse("http", "a?master=x").is_err());
     }
 
-    fn named(host: &str, epoch: u64) -> Named {
-        Named {
+    fn reign(host: &str, epoch: u64) -> Reign {
+        Reign {
             place: (host.to_owned(), 1),
             epoch,
-            is_failing_over: false,
         }
     }
 
-    fn host(answers: &[Named]) -> Option<String> {
-        latest(answers.to_vec(), 2).map(|(host, _)| host)
+    #[test]
+    fn a_reign_begins_when_most_speak_of_it() {
+        let (before, after) = (reign("a", 1), reign("b", 2));
+        let all = |told: [&Reign; 3]| agreed(&told.map(Clone::clone), 2).cloned();
+        assert_eq!(all([&before; 3]), Some(before.clone()));
+        assert_eq!(
+            all([&before, &after, &before]),
+            None,
+            "the others hear of it later"
+        );
+        assert_eq!(all([&before, &after, &after]), Some(after.clone()));
+        assert_eq!(agreed(&[after], 2), None);
+        assert_eq!(agreed(&[], 2), None);
     }
 
     #[test]
-    fn a_majority_must_answer_and_the_latest_failover_counts() {
-        let (before, after) = (named("a", 1), named("b", 2));
-        assert_eq!(host(&[before.clone(), before.clone()]), Some("a".to_owned()));
-        // The others hear of it later.
-        let told = [before.clone(), after.clone(), before.clone()];
-        assert_eq!(host(&told), Some("b".to_owned()));
-        assert_eq!(host(&[after]), None);
-        assert_eq!(host(&[]), None);
-    }
-
-    #[test]
-    fn nobody_is_the_master_while_one_of_them_leads_a_failover() {
-        let leader = Named {
-            is_failing_over: true,
-            ..named("a", 1)
-        };
-        assert_eq!(host(&[named("a", 1), leader, named("a", 1)]), None);
+    fn a_master_that_comes_back_begins_another_reign() {
+        let (first, third) = (reign("a", 1), reign("a", 3));
+        assert_eq!(agreed(&[first.clone(), third.clone()], 2), None);
+        assert_eq!(agreed(&[third.clone(), first, third.clone()], 2), Some(&third));
     }
 }

@@ -33,6 +33,22 @@ async fn redis(house: &House, length: Duration) {
     house.until_redis_is_replicated().await;
 }
 
+/// The old master goes on, and does not know that it is none any more, until the sentinels see it again.
+///
+/// # Panics
+/// When this Redis has no sentinels.
+pub(super) async fn two_masters(house: &House, length: Duration) {
+    house.until_redis_is_replicated().await;
+    let (Some(sentinels), (old, Some(new))) = (&house.sentinels, house.until_redis_master().await) else {
+        panic!("this Redis has no sentinels");
+    };
+    sentinels.lose_sight_of(old).await;
+    new.until_master().await;
+    sleep(length).await;
+    sentinels.regain_sight_of(old).await;
+    house.until_redis_is_replicated().await;
+}
+
 async fn nats(house: &House, length: Duration) {
     let leader = house.until_led(house.layout().first()).await;
     leader.kill9();

@@ -35,6 +35,8 @@ pub enum Fault {
     Freeze(Vec<Target>),
     /// Whoever leads is killed, another one takes over, and the killed one comes back and follows.
     FailOver(Target),
+    /// The sentinels lose sight of the Redis master and make another one, while it goes on.
+    TwoMasters,
     /// The keys are spread over other partitions, and something else goes wrong meanwhile.
     OtherPartitions(Box<Fault>),
     /// Redis forgets everything, over and over.
@@ -74,6 +76,7 @@ impl fmt::Display for Fault {
             Self::KillOften(target) => write!(f, "kill -9 of {target}, over and over"),
             Self::Freeze(targets) => write!(f, "SIGSTOP of {}", together(targets)),
             Self::FailOver(target) => write!(f, "failover of {target}"),
+            Self::TwoMasters => f.write_str("two Redis masters"),
             Self::OtherPartitions(meanwhile) if **meanwhile == Self::Calm => f.write_str("other partitions"),
             Self::OtherPartitions(meanwhile) => write!(f, "other partitions, and {meanwhile}"),
             Self::Flush => f.write_str("FLUSHALL, over and over"),

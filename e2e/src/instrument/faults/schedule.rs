@@ -88,6 +88,7 @@ fn singles(backends: Backends) -> Vec<Fault> {
         }
         Backends::Replicated => {
             let failovers = SERVERS.map(Fault::FailOver);
+            faults.extend([Fault::TwoMasters, other_partitions(Fault::TwoMasters)]);
             faults.extend(SERVERS.map(|server| other_partitions(Fault::FailOver(server))));
             faults.extend(std::iter::repeat_n(failovers, FAILOVERS).flatten());
         }

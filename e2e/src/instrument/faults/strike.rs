@@ -5,7 +5,10 @@ use std::time::Duration;
 use birbnest_core::StreamNames;
 use tokio::time::sleep;
 
-use super::{Fault, Target, Trouble, failover::fail_over};
+use super::{
+    Fault, Target, Trouble,
+    failover::{fail_over, two_masters},
+};
 use crate::{
     house::House,
     instrument::{
@@ -69,6 +72,7 @@ async fn bring_about(house: &House, crew: &Crew, run: &Run, fault: &Fault, lengt
             }
         }
         Fault::FailOver(target) => fail_over(house, *target, length).await,
+        Fault::TwoMasters => two_masters(house, length).await,
         Fault::OtherPartitions(meanwhile) => {
             let meanwhile = bring_about(house, crew, run, meanwhile, length);
             return other_partitions(house, Box::pin(meanwhile), length).await;

@@ -33,7 +33,9 @@ async fn whoever_leads_may_be_killed() {
     let house = House::plan().apis(2).workers(2);
     let house = house.redis_sentinels().nats_cluster().standby().open().await;
     let leaders = [Target::Redis, Target::Nats, Target::Postgres];
-    no_promise_is_broken(&house, leaders.map(Fault::FailOver).into(), LENGTH).await;
+    let mut faults = vec![Fault::TwoMasters];
+    faults.extend(leaders.map(Fault::FailOver));
+    no_promise_is_broken(&house, faults, LENGTH).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,7 +96,7 @@ impl Member {
         let life = master_life(&process, &replication);
         let is_same = |session: &Arc<Session>| !session.is_lost() && Some(session.life) == life;
         if !self.session.as_ref().is_some_and(is_same) {
-            let new = life.map(|life| Session::new(connection.clone(), life, self.client.clone()));
+            let new = life.map(|life| Session::new(connection.clone(), life));
             self.become_session(new);
         }
         self.connection = Some(connection);
