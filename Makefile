@@ -51,4 +51,5 @@ model: ## explores the protocol state by state, and without each of its rules (s
 	@e2e/scripts/model
 
 herd: ## the operator with 200 BirbNests: requests to the API server, memory, a restart; HERD="--nests 50,200", a table
+	@e2e/scripts/prerequisites servers
 	@e2e/scripts/herd $(HERD)

@@ -139,9 +139,26 @@ impl Nest {
     /// # Panics
     /// When that takes longer than three minutes.
     pub async fn until_condition(&self, kind: &str, status: &str) -> Condition {
-        let found = |nest: &BirbNestStatus| condition_of(nest, kind).filter(|c| c.status == status);
+        self.until_said(kind, status, |_| true).await
+    }
+
+    /// Waits until a condition of the current spec has this status and is as it should be, and returns it.
+    ///
+    /// # Panics
+    /// When that takes longer than three minutes.
+    pub async fn until_said(
+        &self,
+        kind: &str,
+        status: &str,
+        as_it_should_be: impl Fn(&Condition) -> bool,
+    ) -> Condition {
+        let found = |nest: &BirbNestStatus| {
+            condition_of(nest, kind).filter(|said| said.status == status && as_it_should_be(said))
+        };
         let reached = self
-            .until_status(&format!("{kind} is {status}"), |nest| found(nest).is_some())
+            .until_status(&format!("{kind} is {status} as it should be"), |nest| {
+                found(nest).is_some()
+            })
             .await;
         found(&reached).unwrap_or_else(|| panic!("{kind} vanished"))
     }
@@ -302,6 +319,25 @@ impl Nest {
         })
         .await;
     }
+}
+
+/// Whether as many pods as are wanted are available, all made from the newest template.
+pub fn is_rolled_out(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    deployment.status.as_ref().is_some_and(|status| {
+        let counts = [
+            status.replicas,
+            status.updated_replicas,
+            status.available_replicas,
+        ];
+        status.observed_generation == deployment.metadata.generation
+            && counts.iter().all(|count| *count == wanted)
+    })
+}
+
+/// Whether a condition of a status is True.
+pub fn is_true(status: &BirbNestStatus, kind: &str) -> bool {
+    condition_of(status, kind).is_some_and(|condition| condition.status == "True")
 }
 
 /// A condition of a status.

@@ -171,6 +171,18 @@ impl PostgresServer {
             .unwrap_or_else(|error| panic!("PostgreSQL: {sql}: {error}"));
     }
 
+    /// Makes a role that may log in without a password and make schemas, with these other options of `CREATE ROLE`; returns
+    /// the address by which it gets to the maintenance database.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn create_role(&self, name: &str, options: &str) -> String {
+        let create = format!("CREATE ROLE {name} LOGIN {options}");
+        let grant = format!("GRANT CREATE ON DATABASE postgres TO {name}");
+        self.run(&format!("{create}; {grant}")).await;
+        format!("postgres://{name}@{}/postgres", self.address)
+    }
+
     /// How many sessions a role has.
     ///
     /// # Panics

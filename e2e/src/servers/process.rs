@@ -179,17 +179,10 @@ impl Process {
     /// # Panics
     /// When the process is not running.
     pub fn signal(&self, signal: &str) {
-        let Some(id) = self.id() else {
+        let Some(running) = self.running() else {
             panic!("{} is not running", self.name)
         };
-        let sent = Command::new("kill")
-            .args(["-s", signal, &id.to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "cannot send SIG{signal} to {}",
-            self.name
-        );
+        running.signal(signal);
     }
 
     /// Sends a signal to every process that it has started itself.

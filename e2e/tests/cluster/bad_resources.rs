@@ -169,20 +169,10 @@ async fn a_stream_that_somebody_else_configured_is_reported_and_never_replaced()
 
 /// Waits until the nest is not Ready with a message that names `what`.
 async fn until_trouble(nest: &Nest, what: &str) -> Condition {
-    let trouble = |status: &birbnest_crds::BirbNestStatus| {
-        let ready = status
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Ready" && c.status == "False")
-            .cloned();
-        ready.filter(|ready| ready.message.contains(what) && !ready.reason.is_empty())
-    };
-    let status = nest
-        .until_status(&format!("trouble with {what}"), |status| {
-            trouble(status).is_some()
-        })
-        .await;
-    trouble(&status).unwrap()
+    nest.until_said("Ready", "False", |ready| {
+        ready.message.contains(what) && !ready.reason.is_empty()
+    })
+    .await
 }
 
 fn with_nats(url: &str) -> Value {

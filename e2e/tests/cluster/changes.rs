@@ -2,9 +2,8 @@
 
 use std::{env, time::Duration};
 
-use birbnest_crds::BirbNestStatus;
 use birbnest_e2e::{
-    cluster::{Backends, Nest, condition_of, story},
+    cluster::{Backends, Nest, is_rolled_out, is_true, story},
     load::Load,
     wait::{eventually, eventually_within, seen},
 };
@@ -17,13 +16,14 @@ use crate::{
 };
 
 /// Two of each, so that one serves while the other is replaced.
-fn doubled() -> Value {
+pub(crate) fn doubled() -> Value {
     external(&json!({ "api": { "replicas": 2 }, "worker": { "autoscaling": { "min": 2, "max": 2 } } }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_cache_does_is_changed_without_a_failed_request() {
-    make("behaviour", || {
+    make(
+        "behaviour",
         vec![
             json!({ "cache": { "defaultTtl": "2h", "negativeTtl": "500ms", "maxValueBytes": 100_000 } }),
             json!({ "cache": { "onQueueOutage": "WriteThrough" } }),
@@ -31,14 +31,15 @@ async fn what_the_cache_does_is_changed_without_a_failed_request() {
             json!({ "cache": { "writeMode": "Behind", "durability": "persisted", "onQueueOutage": "Reject" } }),
             json!({ "worker": { "batch": { "size": 100, "wait": "5ms" }, "concurrency": 1 } }),
             json!({ "log": { "level": "debug" }, "deletionPolicy": "Delete" }),
-        ]
-    })
+        ],
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_and_numbers_are_changed_without_a_failed_request() {
-    make("limits", || {
+    make(
+        "limits",
         vec![
             json!({ "api": { "replicas": 3, "maxConnections": 2_000, "requestTimeout": "4s" } }),
             json!({ "api": { "replicas": null, "autoscaling": { "min": 2, "max": 3 } } }),
@@ -46,41 +47,37 @@ async fn limits_and_numbers_are_changed_without_a_failed_request() {
             json!({ "worker": { "autoscaling": { "min": 1, "max": 3 } }, "api": { "replicas": 2 } }),
             json!({ "api": { "resources": { "requests": { "cpu": "20m", "memory": "96Mi" }, "limits": { "memory": "384Mi" } } } }),
             json!({ "pod": { "annotations": { "example.com/team": "birds" }, "env": [{ "name": "TZ", "value": "UTC" }] } }),
-        ]
-    })
+        ],
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_stores_are_used_otherwise_without_a_failed_request() {
-    make("stores", || {
+    make(
+        "stores",
         vec![
             json!({ "nats": { "stream": { "maxMessages": 500_000, "maxBytes": 500_000_000, "horizon": "10s" } } }),
             json!({ "postgres": { "maxConnections": 4 } }),
             json!({ "postgres": { "tablePartitions": 4 } }),
             json!({ "nats": { "stream": { "partitions": 2 } } }),
-        ]
-    })
+        ],
+    )
     .await;
 }
 
 /// Another name of the same programs stands for another release: what is rolled is the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_image_and_back_rolls_without_a_failed_request() {
-    make("image", || {
-        let [now, other] = ["BIRBNEST_IMAGE", "BIRBNEST_IMAGE_AGAIN"].map(|name| {
-            env::var(name).unwrap_or_else(|_| panic!("{name} is not set: e2e/images/images names prints it"))
-        });
-        [other, now]
-            .map(|image| json!({ "pod": { "image": image } }))
-            .into()
-    })
-    .await;
+    let [now, other] = ["BIRBNEST_IMAGE", "BIRBNEST_IMAGE_AGAIN"].map(|name| {
+        env::var(name).unwrap_or_else(|_| panic!("{name} is not set: e2e/images/images names prints it"))
+    });
+    let changes = [other, now].map(|image| json!({ "pod": { "image": image } }));
+    make("image", changes.into()).await;
 }
 
 /// Makes the changes, one when the one before has rolled out, while clients write and read.
-async fn make(name: &str, changes: impl FnOnce() -> Vec<Value>) {
-    let changes = changes();
+async fn make(name: &str, changes: Vec<Value>) {
     story(name, async |space| {
         let backends = space.backends().await;
         let nest = space.apply_nest(name, &doubled()).await;
@@ -143,12 +140,10 @@ impl Users {
         let () = redis
             .run(&["ACL", "SETUSER", name, "on", &password, "~*", "&*", "+@all"])
             .await;
-        let create = format!("CREATE ROLE {name} LOGIN; GRANT CREATE ON DATABASE postgres TO {name}");
-        postgres.run(&create).await;
         let mut secret = backends.secret();
         let addresses = &mut secret["stringData"];
         addresses["redis-url"] = json!(format!("redis://{name}:{name}-password@{}/0", redis.address()));
-        addresses["postgres-url"] = json!(format!("postgres://{name}@{}/postgres", postgres.address()));
+        addresses["postgres-url"] = json!(postgres.create_role(name, "").await);
         Self { name, secret }
     }
 
@@ -174,33 +169,17 @@ impl Users {
 }
 
 /// Waits until the status speaks of this change, and every pod is one of the newest template and available.
-async fn until_rolled_out(nest: &Nest, change: &Value) {
-    let at_rest = |status: &BirbNestStatus| {
-        let is = |kind: &str| condition_of(status, kind).is_some_and(|found| found.status == "True");
-        is("Ready") && !is("Reconciling")
-    };
-    nest.until_status(&format!("{change} has rolled out"), at_rest)
-        .await;
-    eventually_within(
-        Duration::from_mins(2),
-        &format!("{change} has rolled out"),
-        || async {
-            for component in ["api", "worker"] {
-                let deployment = nest.deployment(component).await?;
-                let status = deployment.status.unwrap_or_default();
-                let seen_by_controller = status.observed_generation == deployment.metadata.generation;
-                let counts = [
-                    status.replicas,
-                    status.updated_replicas,
-                    status.available_replicas,
-                ];
-                let wanted = deployment.spec.and_then(|spec| spec.replicas);
-                seen(counts, |counts| {
-                    seen_by_controller && counts.iter().all(|count| *count == wanted)
-                })?;
-            }
-            Ok::<_, String>(())
-        },
-    )
+pub(crate) async fn until_rolled_out(nest: &Nest, change: &Value) {
+    let told = format!("{change} has rolled out");
+    nest.until_status(&told, |status| {
+        is_true(status, "Ready") && !is_true(status, "Reconciling")
+    })
+    .await;
+    eventually_within(Duration::from_mins(2), &told, || async {
+        for component in ["api", "worker"] {
+            seen(nest.deployment(component).await?, is_rolled_out)?;
+        }
+        Ok::<_, String>(())
+    })
     .await;
 }

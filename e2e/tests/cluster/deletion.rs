@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use birbnest_e2e::{
-    cluster::{Nest, story},
+    cluster::{Nest, condition_of, story},
     load::fill,
     table::Table,
     wait::{eventually, eventually_within, seen},
@@ -61,12 +61,7 @@ async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
 
         let before = delete(&nest).await;
         let waiting = eventually_within(Duration::from_mins(1), "it says what it waits for", || async {
-            let ready = nest
-                .status()
-                .await
-                .conditions
-                .into_iter()
-                .find(|c| c.type_ == "Ready");
+            let ready = condition_of(&nest.status().await, "Ready");
             let message = ready.map(|condition| condition.message).unwrap_or_default();
             seen(message, |message| {
                 message.contains("2000 queued writes") && message.contains("force-delete")
@@ -151,7 +146,7 @@ fn external_to(managed: &Value) -> Value {
 }
 
 /// Deletes the nest and returns its uid.
-async fn delete(nest: &Nest) -> String {
+pub(crate) async fn delete(nest: &Nest) -> String {
     let uid = nest.object().await.metadata.uid.unwrap();
     nest.api()
         .delete(&nest.name, &DeleteParams::default())
@@ -160,7 +155,7 @@ async fn delete(nest: &Nest) -> String {
     uid
 }
 
-async fn until_gone(nest: &Nest, uid: &str) {
+pub(crate) async fn until_gone(nest: &Nest, uid: &str) {
     eventually_within(Duration::from_mins(2), "the nest is gone", || async {
         let now = nest
             .api()
@@ -183,7 +178,7 @@ async fn until_gone(nest: &Nest, uid: &str) {
     }
 }
 
-async fn streams(jetstream: &async_nats::jetstream::Context) -> Vec<String> {
+pub(crate) async fn streams(jetstream: &async_nats::jetstream::Context) -> Vec<String> {
     use futures::TryStreamExt;
     let mut names: Vec<_> = jetstream.stream_names().try_collect().await.unwrap();
     names.sort();

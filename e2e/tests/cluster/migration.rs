@@ -1,7 +1,7 @@
 //! A migration that PostgreSQL refuses.
 
 use birbnest_e2e::{
-    cluster::story,
+    cluster::{is_rolled_out, story},
     wait::{eventually, seen},
 };
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job};
@@ -30,25 +30,10 @@ async fn the_old_pods_serve_while_a_migration_fails_and_a_mended_one_rolls_out()
             .await;
         nest.patch(json!({ "spec": { "log": { "level": "debug" } } }))
             .await;
-        let failed = nest.until_condition("MigrationsComplete", "False").await;
-        let failed = if failed.message.contains("already exists") {
-            failed
-        } else {
-            let told = |nest: &birbnest_crds::BirbNestStatus| {
-                let condition = nest
-                    .conditions
-                    .iter()
-                    .find(|c| c.type_ == "MigrationsComplete")
-                    .cloned();
-                condition.filter(|condition| condition.message.contains("already exists"))
-            };
-            told(
-                &nest
-                    .until_status("the database's message", |nest| told(nest).is_some())
-                    .await,
-            )
-            .unwrap()
-        };
+        let failed = nest.until_said("MigrationsComplete", "False", |failed| {
+            failed.message.contains("already exists")
+        });
+        let failed = failed.await;
         eprintln!("{}: {}", failed.reason, failed.message);
         assert_eq!(
             deployment(space, "moving-api").await.0,
@@ -80,9 +65,7 @@ async fn the_old_pods_serve_while_a_migration_fails_and_a_mended_one_rolls_out()
 /// The pods' template, and whether all pods are made from it and available.
 async fn deployment(space: &birbnest_e2e::cluster::Space, name: &str) -> (serde_json::Value, bool) {
     let deployment = space.api::<Deployment>().get(name).await.unwrap();
-    let (spec, status) = (deployment.spec.unwrap(), deployment.status.unwrap_or_default());
-    let rolled_out = status.observed_generation == deployment.metadata.generation
-        && status.updated_replicas == spec.replicas
-        && status.available_replicas == spec.replicas;
-    (serde_json::to_value(spec.template).unwrap(), rolled_out)
+    let rolled_out = is_rolled_out(&deployment);
+    let template = deployment.spec.unwrap().template;
+    (serde_json::to_value(template).unwrap(), rolled_out)
 }

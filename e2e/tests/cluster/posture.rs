@@ -62,14 +62,8 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
 }
 
 async fn until_told(nest: &Nest, reason: &str, parts: &[&str]) {
-    let told = format!("DurabilityReady says {reason}");
-    nest.until_status(&told, |status| {
-        let durable = condition_of(status, "DurabilityReady");
-        durable.is_some_and(|durable| {
-            durable.status == "False"
-                && durable.reason == reason
-                && parts.iter().all(|part| durable.message.contains(part))
-        })
+    nest.until_said("DurabilityReady", "False", |durable| {
+        durable.reason == reason && parts.iter().all(|part| durable.message.contains(part))
     })
     .await;
 }

@@ -177,7 +177,7 @@ async fn remove_service(space: &Space, name: &str) {
         .unwrap();
 }
 
-fn with_schema(schema: &str) -> serde_json::Value {
+pub(super) fn with_schema(schema: &str) -> serde_json::Value {
     let mut spec = small();
     spec["postgres"]["schema"] = json!(schema);
     spec

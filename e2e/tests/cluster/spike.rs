@@ -35,17 +35,16 @@ const SPIKE: Duration = Duration::from_secs(40);
 async fn workers_follow_a_spike_within_the_connections_of_postgresql_and_go_calmly() {
     story("spike", async |space| {
         let backends = space.backends().await;
-        let create = format!("CREATE ROLE {USER} LOGIN CONNECTION LIMIT {CONNECTIONS}; GRANT CREATE ON DATABASE postgres TO {USER}");
-        backends.postgres.run(&create).await;
+        let limit = format!("CONNECTION LIMIT {CONNECTIONS}");
         let mut secret = backends.secret();
-        let postgres = backends.postgres.address();
-        secret["stringData"]["postgres-url"] = json!(format!("postgres://{USER}@{postgres}/postgres"));
+        secret["stringData"]["postgres-url"] = json!(backends.postgres.create_role(USER, &limit).await);
         space.apply::<Secret>(&secret).await;
+        let drain_target = format!("{}s", DRAIN_TARGET.as_secs());
         // A write per statement, so that a worker is slow enough for a test to bring more than it can take.
         let worker = json!({
             "batch": { "size": 1, "adaptive": false },
             "concurrency": 1,
-            "autoscaling": { "min": MIN, "max": MAX, "drainTarget": "10s", "scaleDownStabilization": "20s" },
+            "autoscaling": { "min": MIN, "max": MAX, "drainTarget": drain_target, "scaleDownStabilization": "20s" },
         });
         let spec = json!({
             "api": { "replicas": 1 },

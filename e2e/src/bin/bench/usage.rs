@@ -1,14 +1,11 @@
 //! What processes spend: processor time and memory, as Linux counts them.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::BTreeMap;
 
 use birbnest_e2e::{house::House, servers::Process};
 use serde::Serialize;
 
 use crate::{Settings, measure::Run};
-
-/// Ticks per second in `/proc` (`USER_HZ`), which is 100 on every Linux that Rust runs on.
-const TICKS: f64 = 100.0;
 
 /// What one process spent.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -59,17 +56,8 @@ fn processes(house: &House) -> [(&'static str, &Process); 3] {
     ]
 }
 
-/// User and system time since the process began.
 fn seconds(process: &Process) -> f64 {
-    let id = process.id().unwrap_or_default();
-    // Empty when the process is not there.
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    // The name of the program, in parentheses, may contain anything.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: f64 = fields
-        .skip(11)
-        .take(2)
-        .filter_map(|text| text.parse::<f64>().ok())
-        .sum();
-    ticks / TICKS
+    process
+        .running()
+        .map_or(0.0, |running| running.cpu().as_secs_f64())
 }

@@ -23,7 +23,7 @@ use kube::api::ListParams;
 use serde_json::json;
 
 use node::Node;
-use operator::Operator;
+use operator::{leader, replace, requests};
 
 /// Measures the operator with many BirbNests.
 #[derive(Clone, Debug, Parser)]
@@ -67,7 +67,7 @@ struct Line {
     ready: Duration,
     memory_mb: f64,
     cpu_percent: f64,
-    requests: Vec<(String, f64)>,
+    requests: Vec<(&'static str, f64)>,
     known: Duration,
 }
 
@@ -80,18 +80,19 @@ impl Line {
             .await;
         until_ready(space, nests).await;
         let ready = began.elapsed();
-        let operator = Operator::find(space).await;
-        let (before, cpu_before) = (operator.requests().await, operator.cpu());
+        let before = leader(space).await;
+        let cpu_before = before.process().cpu();
         tokio::time::sleep(rest).await;
+        let after = leader(space).await;
         let minutes = rest.as_secs_f64() / 60.0;
-        let asked = operator.requests().await.into_iter().zip(before);
+        let asked = requests(&after).into_iter().zip(requests(&before));
         let requests = asked
             .map(|((verb, after), (_, before))| (verb, (after - before) / minutes))
             .collect();
-        let cpu_percent =
-            operator.cpu().saturating_sub(cpu_before).as_secs_f64() / rest.as_secs_f64() * 100.0;
-        let memory_mb = operator.memory_mb();
-        let known = operator.replace(space, nests).await;
+        let cpu = after.process().cpu().saturating_sub(cpu_before);
+        let cpu_percent = cpu.as_secs_f64() / rest.as_secs_f64() * 100.0;
+        let memory_mb = after.process().resident_mb();
+        let known = replace(after, space, nests).await;
         Self {
             nests,
             ready,

@@ -1,6 +1,6 @@
 //! A node that only says that its pods run.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use birbnest_e2e::cluster::Space;
 use k8s_openapi::api::core::v1 as core;
@@ -49,8 +49,8 @@ impl Node {
             ])
             .arg("--config")
             .arg(stages)
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", kwok.display()));
