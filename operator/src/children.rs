@@ -12,7 +12,7 @@ use k8s_openapi::api::{
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
@@ -23,6 +23,7 @@ use kube::{
 
 use crate::{
     GuardedNest,
+    answers::Place,
     kinds::{Foreign, Kinds, pod_monitor, prometheus_rule},
     reconcile::NestId,
     scope::Scope,
@@ -112,6 +113,7 @@ pub fn orphans(children: Vec<Child>, planned: &BTreeSet<ChildName>) -> Vec<Child
 }
 
 /// What the watches of all kinds have told.
+#[derive(Default)]
 pub struct Children(Vec<(ApiResource, Store<Meta>)>);
 
 impl Children {
@@ -136,7 +138,10 @@ impl Children {
             // A child whose label is taken away leaves this selection, which is seen as its deletion.
             let ours = watcher::Config::default()
                 .labels(&format!("app.kubernetes.io/managed-by={}", NestId::MANAGER));
-            let touched = scope.watch(api, &ours).reflect(writer).touched_objects();
+            let touched = scope.watch(api, &ours);
+            // The book of whose each field is takes more room than all else.
+            let touched = touched.modify(|child| child.managed_fields_mut().clear());
+            let touched = touched.reflect(writer).touched_objects();
             owners.push(
                 touched
                     .try_filter_map(|child| std::future::ready(Ok(owner(&child))))
@@ -155,6 +160,13 @@ impl Children {
             store.wait_until_ready().await?;
         }
         Ok(())
+    }
+
+    /// The newest version of the object there that the watches have told of; `None` when there is none.
+    pub fn version(&self, place: &Place) -> Option<String> {
+        let (kind, store) = self.0.iter().find(|(kind, _)| kind.kind == place.kind)?;
+        let child = ObjectRef::new_with(&place.name, kind.clone()).within(&place.namespace);
+        store.get(&child)?.resource_version()
     }
 
     /// What the nest with this uid owns.
@@ -189,8 +201,15 @@ fn owner(child: &Meta) -> Option<ObjectRef<GuardedNest>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Children of one kind, and what tells of them.
+    pub(crate) fn told<K: Resource<DynamicType = ()>>() -> (Children, Writer<Meta>) {
+        let kind = ApiResource::erase::<K>(&());
+        let writer = Writer::new(kind.clone());
+        (Children(vec![(kind, writer.as_reader())]), writer)
+    }
 
     fn child<K: Resource<DynamicType = ()>>(name: &str) -> Child {
         Child {

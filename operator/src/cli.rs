@@ -4,12 +4,18 @@ use std::net::SocketAddr;
 
 use birbnest_core::config::{LogConfig, LogFormat, LogLevel};
 use birbnest_crds::ImagePullPolicy;
-use clap::{Parser, builder::PossibleValuesParser, builder::TypedValueParser};
+use clap::{
+    Parser,
+    builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser},
+};
 
 use crate::{
     reconcile::{Images, Release},
     scope::Scope,
 };
+
+/// The label of a nest that says which of several operators looks after it.
+const CLASS: &str = "birbnest.dev/class";
 
 /// Reconciles BirbNest resources: API and workers, streams, schema migrations; scales the workers on queue depth.
 #[derive(Clone, Debug, Parser)]
@@ -43,6 +49,9 @@ pub struct Cli {
     /// Namespaces to look after, separated by commas; none: all of the cluster
     #[arg(long, env = "BIRBNEST_NAMESPACES", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Class of the BirbNests to look after: those with this value of the label birbnest.dev/class; none: those without it
+    #[arg(long, env = "BIRBNEST_CLASS", value_parser = NonEmptyStringValueParser::new())]
+    pub class: Option<String>,
     /// Name of the Lease that says which operator leads
     #[arg(long, env = "BIRBNEST_LEASE", default_value = "birbnest-operator")]
     pub lease: String,
@@ -72,6 +81,14 @@ impl Cli {
     /// Where to look.
     pub fn scope(&self) -> Scope {
         Scope::new(self.namespaces.iter().cloned())
+    }
+
+    /// Which nests to look after, as a selector of labels.
+    pub fn selector(&self) -> String {
+        match &self.class {
+            Some(class) => format!("{CLASS}={class}"),
+            None => format!("!{CLASS}"),
+        }
     }
 
     /// What is rolled out.
@@ -134,6 +151,14 @@ mod tests {
         let cli = Cli::parse_from(["birbnest-operator", "--image-pull-policy", "Never"]);
         assert_eq!(cli.release().images.pull_policy, Some(ImagePullPolicy::Never));
         assert_eq!(cli.log(), LogConfig::default());
+    }
+
+    #[test]
+    fn without_a_class_nests_that_have_one_are_left_alone() {
+        let selector =
+            |arguments: &[&str]| Cli::parse_from([&["birbnest-operator"], arguments].concat()).selector();
+        assert_eq!(selector(&[]), "!birbnest.dev/class");
+        assert_eq!(selector(&["--class", "canary"]), "birbnest.dev/class=canary");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The API server as the operator uses it: everybody may read, only the leader writes.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use k8s_openapi::{NamespaceResourceScope, api::autoscaling::v1::Scale};
 use kube::{
@@ -13,8 +13,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
+    answers::{Answers, Place, is_as_applied},
     kinds::Foreign,
     leader::{Gate, NotLeading},
+    reconcile::Digest,
 };
 
 /// Whose fields these are in server-side apply, other than the replicas of the workers.
@@ -44,7 +46,7 @@ pub enum ClusterError {
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
     /// The API server did not answer, or refused.
-    #[error("cannot {verb} {kind} {name}: {source}")]
+    #[error("cannot {verb} {kind} {name}: {}", in_words(source))]
     Api {
         /// What was tried.
         verb: &'static str,
@@ -55,6 +57,14 @@ pub enum ClusterError {
         /// What the API server said.
         source: Box<kube::Error>,
     },
+}
+
+/// The sentence with which the API server refused, without the codes around it.
+fn in_words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 impl ClusterError {
@@ -85,12 +95,22 @@ impl ClusterError {
 pub struct Cluster {
     client: Client,
     gate: Gate,
+    answers: Arc<Answers>,
 }
 
 impl Cluster {
-    /// A client behind a gate.
-    pub fn new(client: Client, gate: Gate) -> Self {
-        Self { client, gate }
+    /// A client behind a gate, which asks nothing again that it knows.
+    pub fn new(client: Client, gate: Gate, answers: Answers) -> Self {
+        Self {
+            client,
+            gate,
+            answers: Arc::new(answers),
+        }
+    }
+
+    /// Forgets what was said about children that are gone.
+    pub fn forget_gone(&self) {
+        self.answers.sweep();
     }
 
     /// Whether this operator leads.
@@ -111,6 +131,29 @@ impl Cluster {
         read.map_err(|source| ClusterError::api::<K>("read", name, source))
     }
 
+    /// A child that is created and never applied; asked for only when the watches know of something newer than the last
+    /// answer.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn look<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<Option<K>, ClusterError> {
+        let place = Place {
+            kind: K::kind(&()).into_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        if let Some(last) = self.answers.last(&place, None)
+            && last.is_current
+        {
+            return Ok(Some(last.object));
+        }
+        let found = self.read(namespace, name).await?;
+        if let Some(found) = &found {
+            self.answers.keep(&place, None, found);
+        }
+        Ok(found)
+    }
+
     /// The objects with these labels (`key=value,…`).
     ///
     /// # Errors
@@ -125,7 +168,8 @@ impl Cluster {
             .map_err(|source| ClusterError::api::<K>("list", labels, source))
     }
 
-    /// Applies the fields that the object names, as this operator's, and gives back what the API server has.
+    /// Applies the fields that the object names, as this operator's, and gives back what the API server has. Where they are
+    /// known to be as they were applied before, nothing is written.
     ///
     /// # Errors
     /// When this operator does not lead, or the API server does not answer or refuses.
@@ -150,15 +194,34 @@ impl Cluster {
         K: Resource + Clone + Debug + Serialize + DeserializeOwned,
     {
         self.gate.pass()?;
-        let name = object.name_any();
-        let params = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
-        applied.map_err(|source| ClusterError::Api {
-            verb: "apply",
+        let place = Place {
             kind: kind.to_owned(),
-            name,
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        };
+        let failed = |verb, source| ClusterError::Api {
+            verb,
+            kind: place.kind.clone(),
+            name: place.name.clone(),
             source: Box::new(source),
-        })
+        };
+        let digest = serde_json::to_vec(object).ok().map(|json| Digest::of(&json));
+        if let Some(last) = self.answers.last::<K>(&place, digest.as_ref()) {
+            if last.is_current {
+                return Ok(last.object);
+            }
+            let now = api.get_opt(&place.name).await;
+            let now = now.map_err(|source| failed("read", source))?;
+            if let Some(now) = now.filter(|now| is_as_applied(&last.object, now)) {
+                self.answers.keep(&place, digest, &now);
+                return Ok(now);
+            }
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let applied = api.patch(&place.name, &params, &Patch::Apply(object)).await;
+        let applied = applied.map_err(|source| failed("apply", source))?;
+        self.answers.keep(&place, digest, &applied);
+        Ok(applied)
     }
 
     /// Creates the object unless there is one of that name, which is left as it is.

@@ -32,7 +32,7 @@ pub struct Context {
     /// What the backends of each nest promise.
     pub postures: Postures,
     /// What the watches told of the children.
-    pub children: Children,
+    pub children: Arc<Children>,
     /// The nests whose workers are scaled.
     pub targets: Targets,
     /// Where events go.
@@ -61,6 +61,7 @@ impl Context {
         self.failures.forget(id);
         self.metrics.forget(id);
         self.postures.forget(id);
+        self.cluster.forget_gone();
         self.connections.close(id).await;
     }
 }

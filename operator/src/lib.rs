@@ -8,6 +8,7 @@
 )]
 
 pub mod address;
+pub mod answers;
 pub mod backoff;
 pub mod children;
 mod cli;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::reconcile::{Digest, NestId};
 
-/// An answer is good for so long: a reconciliation that has nothing to do comes half a minute after the one before.
+/// An answer is good for so long: a reconciliation that has nothing to do comes a minute after the one before.
 const FRESH: Duration = Duration::from_secs(20);
 /// How long a backend may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);

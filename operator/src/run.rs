@@ -25,6 +25,7 @@ use tower::util::MapRequestLayer;
 
 use crate::{
     Cli, GuardedNest,
+    answers::Answers,
     backoff::Backoff,
     children::{Children, watched},
     cluster::Cluster,
@@ -79,14 +80,18 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         let (health, shutdown) = (health.clone(), shutdown.clone());
         async move { serve(listener, probes_router(health, registry), &shutdown, GRACE).await }
     });
-    let kinds = Kinds::discover(&Client::try_from(config.clone())?).await;
+    let plain = Client::try_from(config.clone())?;
+    let Some(kinds) = shutdown.or(Kinds::discover(&plain)).await else {
+        return Ok(());
+    };
     let client = client(config.clone(), kinds, &health, metrics.clone())?;
     let (opener, gate) = Gate::new();
-    let scope = cli.scope();
+    let (scope, selector) = (cli.scope(), cli.selector());
     let (children, child_changes) = Children::watch(&client, &scope, kinds);
+    let children = Arc::new(children);
     let (nudges, asked_for) = mpsc::unbounded_channel();
     let ctx = Arc::new(Context {
-        cluster: Cluster::new(client.clone(), gate.clone()),
+        cluster: Cluster::new(client.clone(), gate.clone(), Answers::new(Arc::clone(&children))),
         release: cli.release(),
         kinds,
         connections: Connections::default(),
@@ -99,7 +104,7 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         nudges,
     });
     let (listed, nests_listed) = watch::channel(false);
-    let (nests, nest_changes) = watch_nests(&client, &scope, listed);
+    let (nests, nest_changes) = watch_nests(&client, &scope, &selector, listed);
     let led = on_leadership(gate.clone(), metrics, nests.clone());
     let triggers: [Triggers; 4] = [
         nest_changes.boxed(),
@@ -147,6 +152,7 @@ fn client(config: Config, kinds: Kinds, health: &Health, metrics: Metrics) -> Re
 fn watch_nests(
     client: &Client,
     scope: &Scope,
+    selector: &str,
     listed: watch::Sender<bool>,
 ) -> (
     Store<GuardedNest>,
@@ -161,7 +167,7 @@ fn watch_nests(
         .combine(predicates::annotations)
         .combine(predicates::finalizers);
     let changes = scope
-        .watch(api, &watcher::Config::default())
+        .watch(api, &watcher::Config::default().labels(selector))
         .reflect(writer)
         .inspect_ok(move |event| {
             if matches!(event, watcher::Event::InitDone) {

@@ -1,4 +1,5 @@
-{{/* What the operator may do where it looks after BirbNests, each rule with its reason. No rule has a wildcard. */}}
+{{/* What the operator may do where it looks after BirbNests, each rule with its reason. No rule has a wildcard. Children are
+     watched by their metadata, and got one by one when something of them has changed. */}}
 {{- define "birbnest-operator.rules" -}}
 # Follow every BirbNest, and put on and take off the finalizer.
 - apiGroups: [birbnest.dev]
@@ -19,12 +20,12 @@
 # The configuration, the identity and the addresses of the pods.
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Read the Secrets that a BirbNest names, and keep the passwords of managed backends. Never listed, never watched.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
-# API and workers: also looked at one by one, while a migration keeps them from being applied.
+# API and workers.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
@@ -35,7 +36,7 @@
 # The managed backends.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # The migrations, before the pods that need them. Created and never changed.
 - apiGroups: [batch]
   resources: [jobs]
@@ -43,19 +44,19 @@
 # Drains of nodes leave pods that serve.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Who may open connections to the pods.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # What Prometheus collects and alerts on, where its operator is installed.
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors, prometheusrules]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # API pods by CPU.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 # Say in the status why a pod or a migration does not run; see that the last one of a nest that is deleted has ended.
 - apiGroups: [""]
   resources: [pods]

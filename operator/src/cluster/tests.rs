@@ -9,6 +9,7 @@ use kube::client::Body;
 use tower::service_fn;
 
 use super::*;
+use crate::children::Children;
 
 /// An API server that echoes what is written, and remembers what it was asked.
 fn cluster(gate: Gate) -> (Cluster, Arc<Mutex<Vec<String>>>) {
@@ -24,7 +25,11 @@ fn cluster(gate: Gate) -> (Cluster, Arc<Mutex<Vec<String>>>) {
             Ok::<_, Infallible>(Response::new(Body::from(body.to_vec())))
         }
     });
-    (Cluster::new(Client::new(service, "default"), gate), asked)
+    let answers = Answers::new(Arc::new(Children::default()));
+    (
+        Cluster::new(Client::new(service, "default"), gate, answers),
+        asked,
+    )
 }
 
 fn config_map() -> ConfigMap {

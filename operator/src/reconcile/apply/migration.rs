@@ -69,7 +69,7 @@ pub(in crate::reconcile) async fn drop_schema(
 /// Creates the Job when it is absent, never patches it, and says how far it is.
 async fn run(cluster: &Cluster, owner: &Owner, job: Job, ready: Step<()>) -> Result<Step<()>, ClusterError> {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-    let found = match cluster.read::<Job>(&namespace, &name).await? {
+    let found = match cluster.look::<Job>(&namespace, &name).await? {
         Some(found) => found,
         None => match ready {
             Ok(()) => cluster.create(&owner.own(job)).await?,

@@ -23,7 +23,7 @@ use crate::{
 use conditions::{Finding, stamp, transitions};
 
 /// Nothing is left to do: Secrets are looked at again, and whatever no watch tells.
-const STEADY_LOOK: Duration = Duration::from_secs(30);
+const STEADY_LOOK: Duration = Duration::from_mins(1);
 /// Something outside the cluster is waited for.
 const RESTLESS_LOOK: Duration = Duration::from_secs(3);
 
