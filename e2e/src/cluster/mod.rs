@@ -2,12 +2,18 @@
 //! story can stop.
 
 mod backends;
+mod door;
 mod nest;
+mod operators;
+mod own_operator;
 mod report;
 mod space;
 
 pub use backends::Backends;
-pub use nest::{Child, Nest, condition_of};
+pub use door::{Door, Verdict};
+pub use nest::{Child, Nest, condition_of, is_rolled_out, is_true};
+pub use operators::Operator;
+pub use own_operator::OwnOperator;
 pub use report::print_report;
 pub use space::{Space, story};
 

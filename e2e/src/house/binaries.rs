@@ -50,7 +50,7 @@ impl Binary {
         let mut arguments = vec!["--config".into(), file.into()];
         arguments.extend(self.arguments.iter().map(Into::into));
         let recipe = Recipe {
-            program: path(self.name),
+            program: built(self.name),
             arguments,
             environment: self.addresses.clone(),
             user: None,
@@ -77,8 +77,11 @@ pub async fn migrate(config: &Config, addresses: &[(String, String)], directory:
     assert!(status.success(), "birbnest-migrate ended with {status}:\n{log}");
 }
 
-/// `BIRBNEST_BIN`, or the release binaries of this checkout.
-fn path(name: &str) -> PathBuf {
+/// Where a program of ours is: in `BIRBNEST_BIN`, or among the release binaries of this checkout.
+///
+/// # Panics
+/// When it is not there.
+pub fn built(name: &str) -> PathBuf {
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), PathBuf::from);
     let folder = env::var_os("BIRBNEST_BIN").map_or_else(|| target.join("release"), PathBuf::from);

@@ -15,7 +15,7 @@ use std::{
 use birbnest_core::{EntryId, StreamNames, config::Config};
 use serde_json::Value;
 
-pub use binaries::{Binary, migrate};
+pub use binaries::{Binary, built, migrate};
 pub use links::Links;
 pub use member::{Member, sum_of};
 pub use plan::Plan;

@@ -1,0 +1,172 @@
+//! A way to the API server on which a story decides what becomes of each request.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use kube::Client;
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Notify};
+
+/// What becomes of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is carried out and answered.
+    Pass,
+    /// It is carried out, and nobody is ever told: see [`Door::until_unanswered`].
+    Unanswered,
+    /// It is refused as the API server would.
+    Refuse(StatusCode),
+}
+
+/// Decides about a write by its number, beginning with 1 when the judge comes.
+type Judge = Box<dyn Fn(u64) -> Verdict + Send>;
+
+/// The door, which ends with the test.
+#[derive(Clone)]
+pub struct Door(Arc<Inside>);
+
+struct Inside {
+    address: SocketAddr,
+    client: Client,
+    judge: Mutex<(Judge, u64)>,
+    requests: AtomicU64,
+    unanswered: Notify,
+}
+
+impl Door {
+    /// A door to the API server that lets everything pass, as the client's user.
+    ///
+    /// # Panics
+    /// When nothing can listen on loopback.
+    pub async fn open(client: Client) -> Self {
+        let listening = async {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            std::io::Result::Ok((listener.local_addr()?, listener))
+        };
+        let (address, listener) = listening
+            .await
+            .unwrap_or_else(|error| panic!("a door on loopback: {error}"));
+        let door = Self(Arc::new(Inside {
+            address,
+            client,
+            judge: Mutex::new((Box::new(|_| Verdict::Pass), 0)),
+            requests: AtomicU64::new(0),
+            unanswered: Notify::new(),
+        }));
+        let router = Router::new().fallback(pass).with_state(door.clone());
+        tokio::spawn(async { axum::serve(listener, router).await });
+        door
+    }
+
+    /// Where it is, in plain HTTP.
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Has this judge decide about each write from now on, other than those of Leases and events.
+    pub fn judge(&self, judge: impl Fn(u64) -> Verdict + Send + 'static) {
+        *self.judging() = (Box::new(judge), 0);
+    }
+
+    /// Requests so far, of every kind.
+    pub fn requests(&self) -> u64 {
+        self.0.requests.load(Ordering::Relaxed)
+    }
+
+    /// Writes that this judge has judged so far.
+    pub fn writes(&self) -> u64 {
+        self.judging().1
+    }
+
+    /// Lets so much time pass, and returns how many requests there were in it.
+    pub async fn asked_in(&self, time: Duration) -> u64 {
+        let before = self.requests();
+        tokio::time::sleep(time).await;
+        self.requests() - before
+    }
+
+    /// Waits until a write was carried out that nobody is told of.
+    pub async fn until_unanswered(&self) {
+        self.0.unanswered.notified().await;
+    }
+
+    fn verdict(&self, request: &Request) -> Verdict {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        let about = |resource: &str| request.uri().path().contains(resource);
+        if request.method() == Method::GET || about("/leases") || about("/events") {
+            return Verdict::Pass;
+        }
+        let (judge, judged) = &mut *self.judging();
+        *judged += 1;
+        judge(*judged)
+    }
+
+    fn judging(&self) -> MutexGuard<'_, (Judge, u64)> {
+        self.0.judge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn forward(&self, mut request: Request) -> Response {
+        // The client has its own connection and its own idea of where it leads.
+        for name in [header::HOST, header::CONNECTION] {
+            request.headers_mut().remove(name);
+        }
+        let (head, body) = request.into_parts();
+        let body = match axum::body::to_bytes(body, usize::MAX).await {
+            Ok(body) => body,
+            Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        };
+        let request = Request::from_parts(head, kube::client::Body::from(body));
+        match self.0.client.send(request).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
+        }
+    }
+}
+
+async fn pass(State(door): State<Door>, request: Request) -> Response {
+    match door.verdict(&request) {
+        Verdict::Pass => door.forward(request).await,
+        Verdict::Unanswered => {
+            door.forward(request).await;
+            door.0.unanswered.notify_one();
+            std::future::pending().await
+        }
+        Verdict::Refuse(code) => refused(code),
+    }
+}
+
+fn refused(code: StatusCode) -> Response {
+    let reason = match code {
+        StatusCode::CONFLICT => "Conflict",
+        StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        _ => "InternalError",
+    };
+    let status = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "message": "refused by the story",
+        "reason": reason,
+        "code": code.as_u16(),
+    });
+    let mut answer = (code, Json(status)).into_response();
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        answer
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}

@@ -1,0 +1,86 @@
+//! An operator of a story's own, on this machine: the story may kill it, and decides what its API server does.
+
+use std::{fs, net::SocketAddr};
+
+use birbnest_crds::BirbNest;
+use serde_json::{Value, json};
+
+use super::{Nest, Space};
+use crate::{
+    house::built,
+    servers::{Process, Recipe, free_port, fresh_directory},
+};
+
+/// An operator that looks after the nests of its class in one namespace, which no other operator does.
+pub struct OwnOperator {
+    space: Space,
+    process: Process,
+}
+
+impl OwnOperator {
+    /// One that finds its API server here, in plain HTTP. It is not started yet.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn new(space: &Space, api_server: SocketAddr) -> Self {
+        let directory = fresh_directory("operator");
+        let kubeconfig = directory.join("kubeconfig");
+        let content = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{ "name": "own", "cluster": { "server": format!("http://{api_server}") } }],
+            "contexts": [{ "name": "own", "context": { "cluster": "own", "user": "nobody" } }],
+            "users": [{ "name": "nobody", "user": {} }],
+            "current-context": "own",
+        });
+        let written = fs::write(&kubeconfig, content.to_string());
+        written.unwrap_or_else(|error| panic!("cannot write {}: {error}", kubeconfig.display()));
+        let listen = format!("127.0.0.1:{}", free_port());
+        let kubeconfig = kubeconfig.display().to_string();
+        let environment = [
+            ("KUBECONFIG", kubeconfig.as_str()),
+            ("BIRBNEST_CLASS", &space.name),
+            ("BIRBNEST_NAMESPACES", &space.name),
+            ("BIRBNEST_LISTEN", &listen),
+            ("POD_NAMESPACE", &space.name),
+            // The same in every life, as in a pod whose container is restarted.
+            ("POD_NAME", "own"),
+        ];
+        let recipe = Recipe {
+            program: built("birbnest-operator"),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..Recipe::default()
+        };
+        Self {
+            space: space.clone(),
+            process: Process::new("operator", recipe, &directory),
+        }
+    }
+
+    /// Applies a nest that it looks after.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub async fn apply_nest(&self, name: &str, spec: &Value) -> Nest {
+        let nest = self.space.nest(name);
+        let mut manifest = nest.manifest(spec);
+        manifest["metadata"]["labels"] = json!({ "birbnest.dev/class": self.space.name });
+        self.space.apply::<BirbNest>(&manifest).await;
+        nest
+    }
+
+    /// Its process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+impl Drop for OwnOperator {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.process.print_log();
+        }
+    }
+}
