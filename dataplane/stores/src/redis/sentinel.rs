@@ -58,7 +58,7 @@ pub(super) struct Sentinels {
     members: Vec<Sentinel>,
     master: String,
     access: Access,
-    /// The last reign that most of them named, and when they were first asked for it.
+    /// The last reign that most of them named, and when the first of these answers were there.
     latest: Option<(Reign, Instant)>,
 }
 
@@ -116,7 +116,8 @@ impl Sentinels {
         let reign = self.agreed().await?;
         let since = match &self.latest {
             Some((latest, since)) if *latest == reign => *since,
-            _ => self.latest.insert((reign.clone(), asked)).1,
+            // Not when they were asked: somebody else may have asked meanwhile, and heard of the one before.
+            _ => self.latest.insert((reign.clone(), Instant::now())).1,
         };
         if since.elapsed() < GOOD_FOR {
             return Err((
