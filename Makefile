@@ -17,7 +17,7 @@ test: ## everything that CI runs; ends with a line that counts
 lint: ## formatting, clippy, charts, scripts, the generated definition
 	@e2e/scripts/lint
 
-crds: ## generates the resource definition from the Rust types
+crds: ## generates the resource definition and its reference from the Rust types
 	@e2e/scripts/crds
 
 images: ## builds the container images and prints their names
