@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use redis::AsyncConnectionConfig;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -17,6 +18,7 @@ use crate::wait::{eventually, eventually_within, seen};
 /// How long sentinels may take to agree on a master and a replica: one that did not run for two seconds, on a busy machine,
 /// watches for half a minute before it acts again.
 pub const FAILOVER: Duration = Duration::from_mins(2);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A Redis server that keeps nothing over a restart, unless a snapshot was asked for.
 #[derive(Debug)]
@@ -156,8 +158,10 @@ impl RedisServer {
     /// # Errors
     /// When it cannot be reached.
     pub async fn connect(&self) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        // A snapshot takes its time on a busy disk.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WITHIN));
         redis::Client::open(self.url())?
-            .get_multiplexed_async_connection()
+            .get_multiplexed_async_connection_with_config(&patient)
             .await
     }
 }
