@@ -15,7 +15,7 @@ pub use nest::{Child, Nest, condition_of, is_rolled_out, is_true};
 pub use operators::Operator;
 pub use own_operator::OwnOperator;
 pub use report::print_report;
-pub use space::{Space, story};
+pub use space::{Space, story, tidied};
 
 /// Where the chart is installed.
 pub const OPERATOR_NAMESPACE: &str = "birbnest-system";

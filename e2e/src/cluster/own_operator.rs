@@ -3,18 +3,22 @@
 use std::{fs, net::SocketAddr};
 
 use birbnest_crds::BirbNest;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Nest, Space};
 use crate::{
-    house::built,
+    client::ApiClient,
+    house::{built, sum_of},
     servers::{Process, Recipe, free_port, fresh_directory},
+    wait::{eventually, seen},
 };
 
 /// An operator that looks after the nests of its class in one namespace, which no other operator does.
 pub struct OwnOperator {
     space: Space,
     process: Process,
+    metrics: ApiClient,
 }
 
 impl OwnOperator {
@@ -56,6 +60,7 @@ impl OwnOperator {
         Self {
             space: space.clone(),
             process: Process::new("operator", recipe, &directory),
+            metrics: ApiClient::new(&format!("http://{listen}")),
         }
     }
 
@@ -69,6 +74,20 @@ impl OwnOperator {
         manifest["metadata"]["labels"] = json!({ "birbnest.dev/class": self.space.name });
         self.space.apply::<BirbNest>(&manifest).await;
         nest
+    }
+
+    /// Waits until it has passed over a nest from the beginning to the end.
+    ///
+    /// # Panics
+    /// When it does not for half a minute.
+    pub async fn until_reconciled(&self) {
+        eventually("the operator has reconciled a nest", || async {
+            let answer = self.metrics.request(Method::GET, "/metrics").try_send().await;
+            let metrics = answer.map_err(|error| error.to_string())?.text;
+            let done = "birbnest_operator_reconciles_total{outcome=\"ok\"}";
+            seen(sum_of(&metrics, done), |done| *done > 0.5)
+        })
+        .await;
     }
 
     /// Its process.

@@ -47,6 +47,19 @@ pub async fn story(name: &str, told: impl AsyncFnOnce(&Space)) {
     }
 }
 
+/// Tells a part of a story and tidies up what does not go with its namespace, also when that part fails.
+///
+/// # Panics
+/// When it does.
+pub async fn tidied(space: &Space, told: impl AsyncFnOnce(&Space), tidy: impl Future<Output = ()>) {
+    // Boxed: a story is large.
+    let ending = AssertUnwindSafe(Box::pin(told(space))).catch_unwind().await;
+    tidy.await;
+    if let Err(failure) = ending {
+        std::panic::resume_unwind(failure);
+    }
+}
+
 impl Space {
     async fn open(story: &str) -> Self {
         let name = format!("story-{story}-{}", process::id());

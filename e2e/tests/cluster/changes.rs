@@ -4,7 +4,6 @@ use std::{env, time::Duration};
 
 use birbnest_e2e::{
     cluster::{Backends, Nest, is_rolled_out, is_true, story},
-    load::Load,
     wait::{eventually, eventually_within, seen},
 };
 use k8s_openapi::api::core::v1::Secret;
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     external,
-    rollout::{assert_all_kept, uids, until_replaced},
+    rollout::{assert_all_kept, uids, under_load, until_replaced},
 };
 
 /// Two of each, so that one serves while the other is replaced.
@@ -82,8 +81,7 @@ async fn make(name: &str, changes: Vec<Value>) {
         let backends = space.backends().await;
         let nest = space.apply_nest(name, &doubled()).await;
         nest.until_ready().await;
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
         for change in changes {
             nest.patch(json!({ "spec": change })).await;
             until_rolled_out(&nest, &change).await;
@@ -109,8 +107,7 @@ async fn credentials_are_rotated_without_a_failed_request() {
         let nest = space.apply_nest("guarded", &doubled()).await;
         nest.until_ready().await;
         let before = [uids(&nest, "api").await, uids(&nest, "worker").await];
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
 
         space.apply::<Secret>(&second.secret()).await;
         for (component, before) in ["api", "worker"].into_iter().zip(&before) {

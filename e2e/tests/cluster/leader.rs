@@ -1,15 +1,11 @@
 //! The operator is killed, and another leads.
 
-use std::{
-    panic::{AssertUnwindSafe, resume_unwind},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use birbnest_e2e::{
-    cluster::{Nest, OPERATOR_NAMESPACE, Operator, Space, is_true, story},
+    cluster::{Nest, OPERATOR_NAMESPACE, Operator, Space, is_true, story, tidied},
     wait::{eventually_within, seen},
 };
-use futures::FutureExt;
 use k8s_openapi::api::{apps::v1::Deployment, coordination::v1::Lease};
 use kube::{
     Api,
@@ -45,12 +41,8 @@ async fn a_leader_killed_in_the_middle_of_a_rollout_is_followed_by_another() {
                 .unwrap();
         };
         scale(Some(2)).await;
-        let ending = AssertUnwindSafe(lead_and_follow(space)).catch_unwind().await;
         // The other stories have the operator that was installed, whatever happens in this one.
-        scale(replicas).await;
-        if let Err(failure) = ending {
-            resume_unwind(failure);
-        }
+        tidied(space, lead_and_follow, scale(replicas)).await;
     })
     .await;
 }

@@ -1,17 +1,12 @@
 //! A cluster that refuses what a nest needs: its status says what and why, the other nests go on, and it goes on itself as
 //! soon as it may.
 
-use std::{
-    panic::{AssertUnwindSafe, resume_unwind},
-    time::Duration,
-};
+use std::time::Duration;
 
 use birbnest_e2e::{
-    cluster::{Nest, Space, story},
-    load::Load,
+    cluster::{Nest, Space, story, tidied},
     wait::eventually_within,
 };
-use futures::FutureExt;
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
     apps::v1::Deployment,
@@ -25,7 +20,7 @@ use serde_json::json;
 
 use crate::{
     changes::{doubled, until_rolled_out},
-    rollout::{assert_all_kept, with_schema},
+    rollout::{assert_all_kept, under_load, with_schema},
     small,
 };
 
@@ -60,14 +55,13 @@ async fn a_quota_stops_one_nest_and_not_the_others() {
 async fn a_policy_that_refuses_a_child_is_quoted() {
     story("admission", async |space| {
         let _backends = space.backends().await;
-        let ending = AssertUnwindSafe(refuse_and_relent(space)).catch_unwind().await;
-        // What has no namespace does not go with it.
         let (policies, bindings) = policies(space);
-        let _ = policies.delete(&space.name, &DeleteParams::default()).await;
-        let _ = bindings.delete(&space.name, &DeleteParams::default()).await;
-        if let Err(failure) = ending {
-            resume_unwind(failure);
-        }
+        // Whichever is there.
+        tidied(space, refuse_and_relent, async {
+            let _ = policies.delete(&space.name, &DeleteParams::default()).await;
+            let _ = bindings.delete(&space.name, &DeleteParams::default()).await;
+        })
+        .await;
     })
     .await;
 }
@@ -157,8 +151,7 @@ async fn a_drained_node_costs_no_request() {
         let backends = space.backends().await;
         let nest = space.apply_nest("moved", &doubled()).await;
         nest.until_ready().await;
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
         for component in ["api", "worker"] {
             let pods = nest.pods(component).await.unwrap();
             assert_eq!(pods.len(), 2, "{component}");

@@ -1,20 +1,10 @@
 //! An operator that is limited to namespaces has rights in them, and no others.
 
-use std::{
-    env,
-    panic::{AssertUnwindSafe, resume_unwind},
-    path::Path,
-    process::Command,
-};
+use std::{env, path::Path, process::Command};
 
-use birbnest_e2e::cluster::{Space, story};
-use futures::FutureExt;
-use k8s_openapi::api::{
-    authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
-    coordination::v1::Lease,
-};
+use birbnest_e2e::cluster::{Space, story, tidied};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
-use serde_json::json;
 
 const RELEASE: &str = "limited";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/birbnest-operator");
@@ -22,18 +12,16 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/birbnest-ope
 #[tokio::test]
 async fn an_operator_that_is_limited_to_namespaces_needs_no_right_elsewhere() {
     story("namespaces", async |space| {
-        hold_lease(space).await;
-        let ending = AssertUnwindSafe(install_and_look(space)).catch_unwind().await;
-        // What has no namespace does not go with it.
-        helm(space, &["uninstall", RELEASE]);
-        if let Err(failure) = ending {
-            resume_unwind(failure);
-        }
+        tidied(space, install_and_look, async {
+            helm(space, &["uninstall", RELEASE]);
+        })
+        .await;
     })
     .await;
 }
 
-/// It is ready when it has listed what it watches, which it could not without the rights.
+/// It is ready when it has listed what it watches, which it could not without the rights. Its class keeps it away from the
+/// nests of the other stories.
 async fn install_and_look(space: &Space) {
     let image = env::var("BIRBNEST_IMAGE").unwrap();
     let (repository, tag) = image.rsplit_once(':').unwrap();
@@ -42,9 +30,12 @@ async fn install_and_look(space: &Space) {
         format!("image.repository={repository}"),
         format!("image.tag={tag}"),
     );
+    let class = format!("class={RELEASE}");
     let values = [
         "--set",
         &namespaces,
+        "--set",
+        &class,
         "--set-string",
         &repository,
         "--set-string",
@@ -67,22 +58,6 @@ async fn install_and_look(space: &Space) {
             "{verb} {resource} elsewhere"
         );
     }
-}
-
-/// Held by nobody who runs, so that this operator stands by: the one of the other stories looks after the namespace, too.
-async fn hold_lease(space: &Space) {
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": { "name": RELEASE },
-        "spec": {
-            "holderIdentity": "nobody",
-            "leaseDurationSeconds": 3_600,
-            "acquireTime": "2100-01-01T00:00:00.000000Z",
-            "renewTime": "2100-01-01T00:00:00.000000Z",
-        },
-    });
-    space.apply::<Lease>(&lease).await;
 }
 
 async fn may(space: &Space, namespace: &str, verb: &str, group: &str, resource: &str) -> bool {

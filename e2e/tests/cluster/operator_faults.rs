@@ -10,7 +10,6 @@ use std::{
 use axum::http::StatusCode;
 use birbnest_e2e::{
     cluster::{Child, Door, OwnOperator, Verdict, story},
-    load::Load,
     servers::Link,
 };
 use serde_json::json;
@@ -18,7 +17,7 @@ use serde_json::json;
 use crate::{
     changes::until_rolled_out,
     deletion::{delete, streams, until_gone},
-    rollout::assert_all_kept,
+    rollout::{assert_all_kept, under_load},
     small,
 };
 
@@ -52,8 +51,7 @@ async fn an_operator_that_dies_at_each_of_its_writes_makes_changes_and_ends_a_ne
         let made = nest.children().await;
         door.judge(|_| Verdict::Pass);
         operator.process().start();
-        nest.until_ready().await;
-        door.asked_in(REST).await;
+        operator.until_reconciled().await;
         operator.process().kill9();
         assert_eq!(specs(&nest.children().await), specs(&made));
 
@@ -118,8 +116,7 @@ async fn an_api_server_that_is_away_costs_no_request_and_is_not_overrun_when_it_
         operator.process().start();
         let nest = operator.apply_nest("alone", &small()).await;
         nest.until_ready().await;
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
 
         link.cut();
         let change = json!({ "worker": { "batch": { "size": 100 } } });

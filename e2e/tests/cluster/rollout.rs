@@ -23,8 +23,7 @@ async fn a_changed_batch_size_rolls_the_workers_and_no_request_fails() {
         let nest = space.apply_nest("tuned", &spec).await;
         nest.until_ready().await;
         let (apis, workers) = (uids(&nest, "api").await, uids(&nest, "worker").await);
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
 
         nest.patch(json!({ "spec": { "worker": { "batch": { "size": 250 } } } }))
             .await;
@@ -71,8 +70,7 @@ async fn new_api_pods_take_over_without_a_failed_request() {
         let nest = space.apply_nest("busy", &spec).await;
         nest.until_ready().await;
         let before = uids(&nest, "api").await;
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
         nest.patch(json!({ "spec": { "api": { "requestTimeout": "4s" } } }))
             .await;
         until_replaced(&nest, "api", &before).await;
@@ -89,8 +87,7 @@ async fn other_partitions_take_over_without_a_failed_request() {
         let nest = space.apply_nest("spread", &small()).await;
         nest.until_ready().await;
         let (apis, workers) = (uids(&nest, "api").await, uids(&nest, "worker").await);
-        let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
-        load.until_more(200).await;
+        let load = under_load(&nest).await;
         let spread_over =
             |partitions: u16| json!({ "spec": { "nats": { "stream": { "partitions": partitions } } } });
         nest.patch(spread_over(6)).await;
@@ -192,6 +189,13 @@ pub(super) async fn until_replaced(nest: &Nest, component: &str, before: &BTreeS
     })
     .await;
     nest.until_ready().await;
+}
+
+/// Clients that write to the nest and read from it, and have begun.
+pub(super) async fn under_load(nest: &Nest) -> Load {
+    let load = Load::start(&[nest.client().await], 4, 500, Duration::from_millis(5));
+    load.until_more(200).await;
+    load
 }
 
 pub(super) async fn assert_all_kept(ledger: Ledger, backends: &Backends) {

@@ -14,7 +14,7 @@ use std::{
 
 use birbnest_crds::BirbNest;
 use birbnest_e2e::{
-    cluster::{Backends, Nest, Space, condition_of, story},
+    cluster::{Backends, Nest, Space, is_true, story},
     wait::{eventually_within, seen},
 };
 use clap::Parser;
@@ -145,16 +145,9 @@ async fn until_ready(space: &Space, count: u32) {
             .list(&ListParams::default())
             .await
             .map_err(|error| error.to_string())?;
-        let ready = listed.items.iter().filter(|nest| is_ready(nest)).count();
+        let statuses = listed.items.iter().filter_map(|nest| nest.status.as_ref());
+        let ready = statuses.filter(|status| is_true(status, "Ready")).count();
         seen(ready, |ready| *ready == count as usize)
     })
     .await;
-}
-
-fn is_ready(nest: &BirbNest) -> bool {
-    let ready = nest
-        .status
-        .as_ref()
-        .and_then(|status| condition_of(status, "Ready"));
-    ready.is_some_and(|ready| ready.status == "True")
 }
