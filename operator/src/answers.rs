@@ -106,7 +106,7 @@ pub fn is_as_applied<K: Resource>(before: &K, now: &K) -> bool {
 }
 
 /// What the API server has in its book as applied by us.
-fn ours<K: Resource>(object: &K) -> Vec<&ManagedFieldsEntry> {
+pub fn ours<K: Resource>(object: &K) -> Vec<&ManagedFieldsEntry> {
     let applied = |entry: &&ManagedFieldsEntry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.operation.as_deref() == Some("Apply")
     };

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
 };
 use serde_json::Value;
 
@@ -82,9 +82,8 @@ fn rules(page: &mut String, schema: &JSONSchemaProps) -> fmt::Result {
 
 /// The object that a field holds, or a list of which it holds.
 fn nested(field: &JSONSchemaProps) -> Option<(&JSONSchemaProps, &'static str)> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaPropsOrArray as Items;
     match &field.items {
-        Some(Items::Schema(item)) if item.properties.is_some() => Some((item, "[]")),
+        Some(JSONSchemaPropsOrArray::Schema(item)) if item.properties.is_some() => Some((item, "[]")),
         _ => field.properties.is_some().then_some((field, "")),
     }
 }

@@ -7,7 +7,8 @@ use kube::ResourceExt;
 use super::{Migrated, owner::Owner, streams::Log};
 use crate::{
     address::probe,
-    cluster::{ClusterError, FIELD_MANAGER},
+    answers::ours,
+    cluster::ClusterError,
     context::Context,
     events::about,
     kinds::Foreign,
@@ -105,10 +106,7 @@ async fn release_replicas(ctx: &Context, api: &Deployment) -> Result<(), Cluster
 }
 
 fn owns_replicas(deployment: &Deployment) -> bool {
-    let ours = deployment
-        .managed_fields()
-        .iter()
-        .filter(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER));
+    let ours = ours(deployment).into_iter();
     ours.filter_map(|entry| entry.fields_v1.as_ref())
         .any(|fields| fields.0["f:spec"]["f:replicas"].is_object())
 }
@@ -203,6 +201,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::FIELD_MANAGER;
 
     #[test]
     fn who_owns_the_replicas_is_read_from_the_managed_fields() {

@@ -149,7 +149,7 @@ pub enum BuildError {
     },
     /// The alerts could not be read.
     #[error("cannot read the alerts: {0}")]
-    Alerts(serde_yaml::Error),
+    Alerts(String),
     /// A pod could not be written as JSON.
     #[error("cannot write the migration's pod as JSON: {0}")]
     Pod(#[from] serde_json::Error),

@@ -1,5 +1,7 @@
 //! What the Prometheus operator is told: which pods have metrics, and when to alert.
 
+use std::sync::LazyLock;
+
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use serde_json::{Value, json};
 
@@ -9,8 +11,10 @@ use crate::{
     reconcile::validate::{Component, ValidNest},
 };
 
-/// With words in the place of what differs from nest to nest, so that it is a rule file as it stands.
-const ALERTS: &str = include_str!("alerts.yaml");
+/// With words in the place of what differs from nest to nest, so that it is a rule file as it stands. Read once: every pass over
+/// a nest makes its rules of it.
+static ALERTS: LazyLock<Result<Value, String>> =
+    LazyLock::new(|| serde_yaml::from_str(include_str!("alerts.yaml")).map_err(|error| error.to_string()));
 /// The default of `spec.nats.stream.maxMessages`, which the rules have in its place.
 const MAX_MESSAGES: &str = "1000000";
 
@@ -54,7 +58,7 @@ fn object(nest: &ValidNest, kind: ApiResource, spec: &Value) -> Foreign {
 }
 
 fn alerts(nest: &ValidNest) -> Result<Value, BuildError> {
-    let mut alerts: Value = serde_yaml::from_str(ALERTS).map_err(BuildError::Alerts)?;
+    let mut alerts = ALERTS.clone().map_err(BuildError::Alerts)?;
     let messages = nest.settings.stream.max_messages.to_string();
     fill(
         &mut alerts,
