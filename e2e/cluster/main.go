@@ -4,7 +4,8 @@
 //	kube COMPONENT ARGS...
 //
 // COMPONENT is etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, coredns
-// or kubectl; the arguments are those of the component's own command.
+// or kubectl; the arguments are those of the component's own command. network-policies is no part of Kubernetes,
+// which leaves it to the network: see networkpolicies/.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"os"
 
+	"birbnest.dev/e2e/cluster/networkpolicies"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 	_ "github.com/coredns/coredns/plugin/bind"
@@ -44,6 +46,7 @@ var commands = map[string]func() *cobra.Command{
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+	"network-policies":        networkpolicies.NewCommand,
 }
 
 func main() {

@@ -13,9 +13,10 @@ issue_credentials() {
   certificate kubelet /O=system:nodes/CN=system:node:node1 "DNS:node1,IP:$node"
   certificate proxy /CN=system:kube-proxy
   certificate dns /O=system:masters/CN=coredns
+  certificate policies /O=system:masters/CN=network-policies
   certificate aggregator /CN=front-proxy-client
   local name
-  for name in admin controllers scheduler kubelet proxy dns; do kubeconfig "$name"; done
+  for name in admin controllers scheduler kubelet proxy dns policies; do kubeconfig "$name"; done
 }
 
 certificate() { # NAME SUBJECT [SUBJECT-ALTERNATIVE-NAMES]

@@ -1,4 +1,4 @@
-# The node: containerd, the kubelet and kube-proxy.
+# The node: containerd, the kubelet, kube-proxy and what enforces NetworkPolicies.
 # shellcheck shell=bash
 
 start_node() {
@@ -6,6 +6,7 @@ start_node() {
   start_containerd
   start_kubelet
   start_proxy
+  start_policies
   until_true 60 kubectl get node node1
 }
 
@@ -72,3 +73,5 @@ conntrack: {maxPerCore: 0}
 Y
   start proxy "$kube" kube-proxy --config=proxy.yaml
 }
+
+start_policies() { start policies "$kube" network-policies --kubeconfig=policies.kubeconfig --pods="$pods"; }

@@ -3,7 +3,7 @@
 
 kubernetes=1.34.4   # the last minor whose kubelet runs on cgroup v1 without being asked to
 pause=birbnest.local/pause:1
-kube=$cache/kube/$kubernetes-$(content_of "$here"/{main.go,go.mod,go.sum})/kube
+kube=$cache/kube/$kubernetes-$(content_of "$here"/{main.go,go.mod,go.sum,networkpolicies/{command,rules}.go})/kube
 
 run=$cache/cluster
 namespace=birbnest
