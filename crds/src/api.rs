@@ -2,7 +2,9 @@ use birbnest_core::config::{ApiConfig, Period};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{ResourcesSpec, rules};
+use crate::{
+    ApiAuthSpec, ApiHttpRouteSpec, ApiIngressSpec, ApiServiceSpec, ApiTlsSpec, ResourcesSpec, rules,
+};
 
 /// The HTTP service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +37,22 @@ pub struct ApiSpec {
     /// How long a request may take, the reading of its body included. 100ms to 1m.
     #[schemars(extend("x-kubernetes-validations" = rules::between("spec.api.requestTimeout", "100ms", "1m")))]
     pub request_timeout: Period,
+    /// Serve HTTP with TLS, on port 443 of the Service in the place of 80. Clients have to follow when it is set or taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiTlsSpec")]
+    pub tls: Option<ApiTlsSpec>,
+    /// Who may use it. Default: whoever reaches it.
+    pub auth: ApiAuthSpec,
+    /// Its Service.
+    pub service: ApiServiceSpec,
+    /// Make an Ingress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiIngressSpec")]
+    pub ingress: Option<ApiIngressSpec>,
+    /// Make an HTTPRoute of the Gateway API, whose kinds must be installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiHttpRouteSpec")]
+    pub http_route: Option<ApiHttpRouteSpec>,
 }
 
 /// The HorizontalPodAutoscaler of the API.
@@ -76,6 +94,11 @@ impl Default for ApiSpec {
             max_bytes_in_progress: 64 << 20,
             max_connections: 4_096,
             request_timeout: ApiConfig::default().request_timeout,
+            tls: None,
+            auth: ApiAuthSpec::default(),
+            service: ApiServiceSpec::default(),
+            ingress: None,
+            http_route: None,
         }
     }
 }

@@ -94,6 +94,9 @@ pub struct StreamSpec {
 #[schemars(extend("x-kubernetes-validations" = [rules::rule(
     "has(self.urlFrom) != has(self.managed)",
     "spec.postgres takes exactly one of urlFrom and managed",
+), rules::rule(
+    "!has(self.ownerUrlFrom) || has(self.urlFrom)",
+    "spec.postgres.ownerUrlFrom belongs to urlFrom: a managed PostgreSQL has both roles by itself",
 )]))]
 pub struct PostgresSpec {
     /// Where the address of a PostgreSQL of yours is kept, such as `postgres://user:password@host:5432/database`. With
@@ -101,6 +104,11 @@ pub struct PostgresSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "UrlSource")]
     pub url_from: Option<UrlSource>,
+    /// Where the address is kept with the role that owns the tables, which migrations use alone. The role of urlFrom is then
+    /// granted rows to read and write, and nothing else. Default: the role of urlFrom owns them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UrlSource")]
+    pub owner_url_from: Option<UrlSource>,
     /// Let the operator run a small PostgreSQL: a single node, for trying out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ManagedStoreSpec")]

@@ -9,6 +9,7 @@
     reason = "`kubectl explain` prints these comments, backticks included"
 )]
 
+mod access;
 mod api;
 mod backends;
 mod cache;
@@ -22,6 +23,10 @@ mod rules;
 mod status;
 mod worker;
 
+pub use access::{
+    ApiAuthSpec, ApiHttpRouteSpec, ApiIngressSpec, ApiKeysSpec, ApiServiceSpec, ApiTlsSpec, GatewayRef,
+    ServiceType,
+};
 pub use api::{ApiAutoscalingSpec, ApiSpec};
 pub use backends::{
     ManagedRedisSpec, ManagedStoreSpec, NatsSpec, PostgresSpec, RedisSpec, SecretKeyRef, StreamSpec,

@@ -5,8 +5,10 @@ use serde::{Deserialize, Serialize};
 /// What the operator observed. Written by it alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+// kstatus takes an object without a status for one that is as it should be: a new nest says that nobody has looked at it.
+#[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct BirbNestStatus {
-    /// The generation of the spec that this status speaks about.
+    /// The generation of the spec that this status speaks about. -1 while the operator has not looked at the nest.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,

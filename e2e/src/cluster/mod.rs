@@ -8,6 +8,7 @@ mod operators;
 mod own_operator;
 mod report;
 mod space;
+mod tools;
 
 pub use backends::Backends;
 pub use door::{Door, Verdict};
@@ -16,6 +17,7 @@ pub use operators::Operator;
 pub use own_operator::OwnOperator;
 pub use report::print_report;
 pub use space::{Space, story, tidied};
+pub use tools::Ran;
 
 /// Where the chart is installed.
 pub const OPERATOR_NAMESPACE: &str = "birbnest-system";

@@ -25,12 +25,25 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Those that run and answer.
+    /// Those of the cluster that run and answer.
     ///
     /// # Errors
     /// What the API server says when it does not list their pods.
     pub async fn all(space: &Space) -> Result<Vec<Self>, String> {
-        let listed = pods(space).list(&ListParams::default()).await;
+        Self::among(pods(space)).await
+    }
+
+    /// Those in the story's own namespace.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub async fn own(space: &Space) -> Result<Vec<Self>, String> {
+        Self::among(space.api()).await
+    }
+
+    async fn among(pods: Api<Pod>) -> Result<Vec<Self>, String> {
+        let operators = ListParams::default().labels("app.kubernetes.io/name=birbnest-operator");
+        let listed = pods.list(&operators).await;
         let mut found = vec![];
         for pod in listed.map_err(|error| error.to_string())? {
             let Some(ip) = pod.status.and_then(|status| status.pod_ip) else {
