@@ -5,11 +5,14 @@ use std::{env, panic::AssertUnwindSafe, process};
 use futures::FutureExt;
 use k8s_openapi::{
     ClusterResourceScope, NamespaceResourceScope,
-    api::core::v1::{Namespace, Secret},
+    api::{
+        authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
+        core::v1::{Namespace, Secret},
+    },
 };
 use kube::{
     Api, Client, Resource,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,7 +24,7 @@ use crate::wait::{eventually, eventually_within, seen};
 /// The namespace of one story.
 #[derive(Clone)]
 pub struct Space {
-    /// The cluster, as an admin sees it.
+    /// The cluster, as an admin sees it or [somebody else](Self::seen_by).
     pub client: Client,
     /// The namespace.
     pub name: String,
@@ -64,7 +67,7 @@ impl Space {
     async fn open(story: &str) -> Self {
         let name = format!("story-{story}-{}", process::id());
         let space = Self {
-            client: connect().await,
+            client: connect(None).await,
             name,
         };
         // As strict as a namespace can be: what runs here runs anywhere.
@@ -120,6 +123,42 @@ impl Space {
             seen(namespace.map(|namespace| namespace.status), Option::is_none)
         })
         .await;
+    }
+
+    /// The same namespace for a service account of it, which need not exist.
+    ///
+    /// # Panics
+    /// When there is no cluster.
+    pub async fn seen_by(&self, account: &str) -> Self {
+        Self {
+            client: connect(Some(self.user(account))).await,
+            name: self.name.clone(),
+        }
+    }
+
+    /// Whether a service account of this namespace has a right.
+    ///
+    /// # Panics
+    /// When the API server does not say.
+    pub async fn may(&self, account: &str, right: ResourceAttributes) -> bool {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(self.user(account)),
+                resource_attributes: Some(right),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let review = self
+            .all::<SubjectAccessReview>()
+            .create(&PostParams::default(), &review)
+            .await;
+        let review = review.unwrap_or_else(|error| panic!("what {account} may: {error}"));
+        review.status.is_some_and(|status| status.allowed)
+    }
+
+    fn user(&self, account: &str) -> String {
+        format!("system:serviceaccount:{}:{account}", self.name)
     }
 
     /// Objects of a kind in this namespace.
@@ -237,7 +276,7 @@ where
         .await
 }
 
-async fn connect() -> Client {
+async fn connect(user: Option<String>) -> Client {
     let Some(path) = env::var_os("KUBECONFIG") else {
         panic!("KUBECONFIG is not set: `make up` starts a cluster and prints it, `make test` does both");
     };
@@ -245,7 +284,9 @@ async fn connect() -> Client {
         let file = Kubeconfig::read_from(&path).map_err(|error| error.to_string())?;
         let options = KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(file, &options).await;
-        Client::try_from(config.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+        let mut config = config.map_err(|error| error.to_string())?;
+        config.auth_info.impersonate = user;
+        Client::try_from(config).map_err(|error| error.to_string())
     };
     client
         .await

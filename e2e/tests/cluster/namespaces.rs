@@ -1,10 +1,9 @@
 //! An operator that is limited to namespaces has rights in them, and no others.
 
-use std::{env, path::Path, process::Command};
+use std::env;
 
 use birbnest_e2e::cluster::{Space, story, tidied};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::{Api, api::PostParams};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 
 const RELEASE: &str = "limited";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/birbnest-operator");
@@ -13,7 +12,7 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/birbnest-ope
 async fn an_operator_that_is_limited_to_namespaces_needs_no_right_elsewhere() {
     story("namespaces", async |space| {
         tidied(space, install_and_look, async {
-            helm(space, &["uninstall", RELEASE]);
+            space.helm(&["uninstall", RELEASE]);
         })
         .await;
     })
@@ -23,26 +22,9 @@ async fn an_operator_that_is_limited_to_namespaces_needs_no_right_elsewhere() {
 /// It is ready when it has listed what it watches, which it could not without the rights. Its class keeps it away from the
 /// nests of the other stories.
 async fn install_and_look(space: &Space) {
-    let image = env::var("BIRBNEST_IMAGE").unwrap();
-    let (repository, tag) = image.rsplit_once(':').unwrap();
-    let namespaces = format!("watchNamespaces={{{},default}}", space.name);
-    let (repository, tag) = (
-        format!("image.repository={repository}"),
-        format!("image.tag={tag}"),
-    );
-    let class = format!("class={RELEASE}");
-    let values = [
-        "--set",
-        &namespaces,
-        "--set",
-        &class,
-        "--set-string",
-        &repository,
-        "--set-string",
-        &tag,
-    ];
-    let install = ["install", RELEASE, CHART, "--wait", "--timeout", "2m"];
-    helm(space, &[&install[..], &values[..]].concat());
+    let watched = format!("watchNamespaces={{{},default}}", space.name);
+    let values = values(RELEASE, &["--set", &watched]);
+    install(space, RELEASE, &values);
 
     for (verb, group, resource) in [("patch", "apps", "deployments"), ("get", "", "secrets")] {
         assert!(
@@ -60,33 +42,40 @@ async fn install_and_look(space: &Space) {
     }
 }
 
-async fn may(space: &Space, namespace: &str, verb: &str, group: &str, resource: &str) -> bool {
-    let review = SubjectAccessReview {
-        spec: SubjectAccessReviewSpec {
-            user: Some(format!("system:serviceaccount:{}:{RELEASE}", space.name)),
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(namespace.to_owned()),
-                verb: Some(verb.to_owned()),
-                group: Some(group.to_owned()),
-                resource: Some(resource.to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        ..SubjectAccessReview::default()
-    };
-    let reviews: Api<SubjectAccessReview> = Api::all(space.client.clone());
-    let review = reviews.create(&PostParams::default(), &review).await.unwrap();
-    review.status.is_some_and(|status| status.allowed)
+/// Installs an operator, or changes it, and waits until it is ready.
+pub(crate) fn install(space: &Space, release: &str, values: &[String]) {
+    let mut arguments = vec![
+        "upgrade",
+        "--install",
+        release,
+        CHART,
+        "--wait",
+        "--timeout",
+        "2m",
+    ];
+    arguments.extend(values.iter().map(String::as_str));
+    space.helm(&arguments);
 }
 
-fn helm(space: &Space, arguments: &[&str]) {
-    assert!(Path::new(CHART).exists(), "{CHART}");
-    let ran = Command::new("helm")
-        .args(arguments)
-        .args(["--namespace", &space.name])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&ran.stderr);
-    assert!(ran.status.success(), "helm {arguments:?}: {told}");
+/// The values of an operator that runs what is tested, for the nests of a class.
+pub(crate) fn values(class: &str, more: &[&str]) -> Vec<String> {
+    let image = env::var("BIRBNEST_IMAGE").unwrap();
+    let (repository, tag) = image.rsplit_once(':').unwrap();
+    let mut values = vec!["--set".to_owned(), format!("class={class}")];
+    for (name, value) in [("repository", repository), ("tag", tag)] {
+        values.extend(["--set-string".to_owned(), format!("image.{name}={value}")]);
+    }
+    values.extend(more.iter().map(ToString::to_string));
+    values
+}
+
+async fn may(space: &Space, namespace: &str, verb: &str, group: &str, resource: &str) -> bool {
+    let right = ResourceAttributes {
+        namespace: Some(namespace.to_owned()),
+        verb: Some(verb.to_owned()),
+        group: Some(group.to_owned()),
+        resource: Some(resource.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    space.may(RELEASE, right).await
 }
