@@ -1,10 +1,10 @@
 //! A client of the HTTP API that tells everything it was answered.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Method, StatusCode, Url,
+    Method, StatusCode, Url, Version,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ pub struct ApiClient {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The version of HTTP.
+    pub http: Version,
     /// The headers.
     pub headers: HeaderMap,
     /// The body as text.
@@ -38,7 +40,24 @@ impl ApiClient {
     /// # Panics
     /// When that is no address.
     pub fn new(base: &str) -> Self {
-        let http = reqwest::Client::builder().timeout(HANG).no_proxy().build();
+        Self::built(base, reqwest::Client::builder())
+    }
+
+    /// A client of the API of that host, such as `localhost`, which is at this address and has to show this certificate (PEM).
+    ///
+    /// # Panics
+    /// When that is no certificate.
+    pub fn trusting(certificate: &str, host: &str, address: SocketAddr) -> Self {
+        let root = reqwest::Certificate::from_pem(certificate.as_bytes());
+        let root = root.unwrap_or_else(|error| panic!("no certificate: {error}"));
+        let http = reqwest::Client::builder()
+            .tls_certs_only([root])
+            .resolve(host, address);
+        Self::built(&format!("https://{host}:{}", address.port()), http)
+    }
+
+    fn built(base: &str, http: reqwest::ClientBuilder) -> Self {
+        let http = http.timeout(HANG).no_proxy().build();
         let http = http.unwrap_or_else(|error| panic!("no HTTP client: {error}"));
         let base = Url::parse(base).unwrap_or_else(|error| panic!("{base} is no address: {error}"));
         Self { http, base }
@@ -149,9 +168,10 @@ impl Request {
     /// When there is no answer.
     pub async fn try_send(self) -> reqwest::Result<Answer> {
         let response = self.0.send().await?;
-        let (status, headers) = (response.status(), response.headers().clone());
+        let (status, http, headers) = (response.status(), response.version(), response.headers().clone());
         Ok(Answer {
             status,
+            http,
             headers,
             text: response.text().await?,
         })

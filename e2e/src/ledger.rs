@@ -131,7 +131,7 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::{StatusCode, header::HeaderMap};
+    use reqwest::{StatusCode, Version, header::HeaderMap};
     use serde_json::json;
 
     use super::*;
@@ -139,6 +139,7 @@ mod tests {
     fn answer(status: u16, version: u64) -> Answer {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
+            http: Version::HTTP_11,
             headers: HeaderMap::new(),
             text: json!({ "version": version }).to_string(),
         }

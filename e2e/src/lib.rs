@@ -2,7 +2,7 @@
 //!
 //! - [`servers`]: real Redis, NATS and PostgreSQL as child processes on loopback.
 //! - [`house`]: a whole BirbNest on loopback, as the real binaries.
-//! - [`client`], [`load`], [`table`], [`ledger`]: who writes, what PostgreSQL holds, and whether promises were kept.
+//! - [`certificate`], [`client`], [`load`], [`table`], [`ledger`]: who writes, what PostgreSQL holds, and whether promises were kept.
 //! - [`slow`]: clients that take their time.
 //! - [`instrument`]: everybody is killed under load, and a checker proves that the promises were kept.
 //! - [`cluster`]: namespaces, nests and backends on a real cluster.
@@ -16,6 +16,7 @@
     reason = "everything here panics when its test has failed"
 )]
 
+pub mod certificate;
 pub mod client;
 pub mod cluster;
 pub mod house;

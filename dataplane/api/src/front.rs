@@ -19,6 +19,7 @@ use tower::Service;
 use crate::{
     app::App,
     conditions::{Conditions, MIN_VERSION},
+    keys::Keys,
     limits::{Limits, Visit},
     read::Miss,
     request::INSTANCE_HEADER,
@@ -30,6 +31,7 @@ use crate::{
 pub(crate) struct Front {
     pub(crate) app: App,
     pub(crate) limits: Limits,
+    pub(crate) keys: Keys,
     /// Everything about entries.
     pub(crate) entries: Router,
     /// What a cluster asks; it is let in always.
@@ -51,7 +53,7 @@ impl Front {
             return routed(&self.probes, request).await;
         }
         let (visit, admitted) = self.limits.enter(&request);
-        let response = match admitted {
+        let response = match admitted.and_then(|()| self.keys.admit(request.headers())) {
             Ok(()) => self.serve(&visit, request).await,
             Err(refusal) => refusal.into_response(),
         };

@@ -15,6 +15,7 @@ mod decide;
 mod durable;
 mod flight;
 mod front;
+mod keys;
 mod limits;
 mod metrics;
 mod patch;

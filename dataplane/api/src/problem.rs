@@ -148,6 +148,11 @@ impl IntoResponse for Problem {
         if let Some(source) = self.cache_status {
             response.headers_mut().insert(CACHE_STATUS, source);
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // How the client can say who it is (RFC 9110).
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(Cause(cause));
         }

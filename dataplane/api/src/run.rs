@@ -6,7 +6,7 @@ use birbnest_core::{
     Budget, OnQueueOutage,
     config::{Config, Secrets},
 };
-use birbnest_service::{Answers, Bounds, Cores, Health, Shutdown, listen, probes_router};
+use birbnest_service::{Answers, Bounds, Cores, Health, MountError, Shutdown, Tls, listen, probes_router};
 use birbnest_stores::{BackendError, Backends, Connectivity, jetstream::Log, redis::Cache};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinError;
@@ -18,6 +18,7 @@ use crate::{
     durable::Durable,
     flight::Flights,
     front::Front,
+    keys::Keys,
     limits::Limits,
     metrics::Metrics,
     prime::Priming,
@@ -44,6 +45,9 @@ pub enum RunError {
     /// The operating system refused a thread.
     #[error("cannot start the threads that serve: {0}")]
     Threads(#[from] io::Error),
+    /// The certificate or the API keys cannot be used.
+    #[error(transparent)]
+    Mount(#[from] MountError),
     /// The address of a backend cannot be used.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -64,6 +68,13 @@ pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Re
     };
     // So that a hit, which has no clock of its own, is within the request's time, too.
     config.redis.command_timeout = config.redis.command_timeout.min(config.api.request_timeout);
+    let tls = config
+        .api
+        .tls
+        .as_deref()
+        .map(|folder| Tls::follow(folder, &shutdown));
+    let tls = tls.transpose()?;
+    let keys = Keys::follow(config.api.api_keys.as_deref(), &shutdown)?;
     let backends = Backends::start(&config, &secrets, "birbnest-api")?;
     let cores = Cores::start()?;
     let connections: Vec<Connections> = cores
@@ -72,10 +83,11 @@ pub async fn run(mut config: Config, secrets: Secrets, shutdown: Shutdown) -> Re
         .collect::<Result<_, _>>()?;
     let health = health(&backends, &connections, &shutdown);
     let budget = Budget::new(usize::try_from(config.api.max_bytes_in_progress).unwrap_or(usize::MAX));
-    let services = services(&config, &backends, connections, health, &budget);
+    let services = services(&config, &backends, connections, health, &budget, &keys);
     let bounds = Bounds {
         connections: usize::try_from(config.api.max_connections).unwrap_or(usize::MAX),
         tight: Arc::new(move || budget.is_tight()),
+        tls,
     };
     let grace = config.api.shutdown_grace.get();
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), cores = services.len(), "serving the cache");
@@ -132,6 +144,7 @@ fn services(
     connections: Vec<Connections>,
     health: Health,
     budget: &Budget,
+    keys: &Keys,
 ) -> Vec<impl Answers + use<>> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, budget, &backends.fences);
@@ -194,6 +207,7 @@ fn services(
             entries: router(app.clone()),
             app,
             limits: Limits::new(&config.api, metrics.clone()),
+            keys: keys.clone(),
             probes: probes.clone(),
         }
     };

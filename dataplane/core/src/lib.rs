@@ -1,6 +1,7 @@
 //! The words of BirbNest's protocol: keys, versions, records, the messages of the persist stream, and the
 //! configuration file. Nothing here does I/O.
 
+pub mod api_key;
 mod budget;
 pub mod config;
 mod durability;

@@ -20,8 +20,9 @@ use tokio::{
 };
 
 use crate::{
-    Shutdown,
+    Shutdown, Tls,
     patience::{Patient, Tight},
+    tls::Channel,
 };
 
 /// How long a client may take to send the head of a request; idle connections are closed by it too, so it is above
@@ -93,22 +94,24 @@ pub struct Crowded;
 
 /// The connections of one runtime.
 pub(crate) struct Connections<S> {
-    usual: Builder<TokioExecutor>,
-    hurried: Builder<TokioExecutor>,
+    usual: Arc<Builder<TokioExecutor>>,
+    hurried: Arc<Builder<TokioExecutor>>,
     service: S,
     tight: Tight,
+    tls: Option<Tls>,
     open: GracefulShutdown,
     /// Of its own, so that runtimes do not meet at one lock with every answer.
     shutdown: Arc<Shutdown>,
 }
 
 impl<S: Answers> Connections<S> {
-    pub(crate) fn new(service: S, tight: Tight, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(service: S, tight: Tight, tls: Option<Tls>, shutdown: &Shutdown) -> Self {
         Self {
-            usual: builder(HEADER_READ_TIMEOUT),
-            hurried: builder(HURRIED_HEADER_READ_TIMEOUT),
+            usual: Arc::new(builder(HEADER_READ_TIMEOUT)),
+            hurried: Arc::new(builder(HURRIED_HEADER_READ_TIMEOUT)),
             service,
             tight,
+            tls,
             open: GracefulShutdown::new(),
             shutdown: Arc::new(shutdown.child()),
         }
@@ -136,12 +139,19 @@ impl<S: Answers> Connections<S> {
             Welcome::Usual => (&self.usual, HEADER_READ_TIMEOUT),
             Welcome::Hurried | Welcome::Crowded => (&self.hurried, HURRIED_HEADER_READ_TIMEOUT),
         };
-        let stream = Patient::new(stream, Arc::clone(&self.tight), greeting);
-        let connection = builder.serve_connection(TokioIo::new(stream), polite);
-        let watched = self.open.watch(connection.into_owned());
+        let (builder, tls, tight) = (Arc::clone(builder), self.tls.clone(), Arc::clone(&self.tight));
+        // Counts as open from now on, whatever the client has yet to agree on.
+        let watcher = self.open.watcher();
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
-                tracing::debug!(error, "the connection ended early");
+            match Channel::open(stream, tls).await {
+                Ok(channel) => {
+                    let stream = Patient::new(channel, tight, greeting);
+                    let connection = builder.serve_connection(TokioIo::new(stream), polite);
+                    if let Err(error) = watcher.watch(connection.into_owned()).await {
+                        tracing::debug!(error, "the connection ended early");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "the client does not speak TLS as it should"),
             }
             drop(token);
         });

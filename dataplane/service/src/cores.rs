@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Shutdown,
+    Shutdown, Tls,
     connections::{Answers, Connections, Drained, Welcome},
     patience::Tight,
     serve::pause_after,
@@ -42,13 +42,15 @@ struct Core {
     _alive: oneshot::Sender<()>,
 }
 
-/// What is served at most.
+/// How connections are taken.
 #[derive(Clone)]
 pub struct Bounds {
     /// Open connections above which a new one is told that there are too many.
     pub connections: usize,
     /// Whether memory is short.
     pub tight: Tight,
+    /// What they are encrypted with, if they are.
+    pub tls: Option<Tls>,
 }
 
 /// A connection, how it is received, and a token that counts it.
@@ -98,7 +100,7 @@ impl Cores {
             .0
             .iter()
             .zip(services)
-            .map(|(core, service)| core.serve(service, Arc::clone(&bounds.tight), shutdown.clone(), grace))
+            .map(|(core, service)| core.serve(service, bounds, shutdown.clone(), grace))
             .unzip();
         let mut door = Door::new(bounds.connections);
         while let Some(accepted) = shutdown.or(listener.accept()).await {
@@ -137,13 +139,14 @@ impl Core {
     fn serve<S: Answers>(
         &self,
         service: S,
-        tight: Tight,
+        bounds: &Bounds,
         shutdown: Shutdown,
         grace: Duration,
     ) -> (Inbox, JoinHandle<Drained>) {
         let (sender, mut accepted) = mpsc::channel::<Accepted>(WAITING);
+        let (tight, tls) = (Arc::clone(&bounds.tight), bounds.tls.clone());
         let server = self.runtime.spawn(async move {
-            let connections = Connections::new(service, tight, &shutdown);
+            let connections = Connections::new(service, tight, tls, &shutdown);
             while let Some((stream, welcome, token)) = accepted.recv().await {
                 match TcpStream::from_std(stream) {
                     Ok(stream) => connections.add(stream, welcome, token),

@@ -70,7 +70,7 @@ impl Health {
     pub fn check(&self, name: &'static str) -> Check {
         let state = State {
             reached_once: false,
-            trouble: Some("not reached yet".to_owned()),
+            trouble: Some(NOT_REACHED.to_owned()),
         };
         self.checks().insert(name, state);
         Check {
@@ -149,6 +149,13 @@ impl Health {
     }
 }
 
+/// What everybody says before the first attempt is over.
+const NOT_REACHED: &str = "not reached yet";
+
+fn is_early(reason: &str) -> bool {
+    reason == NOT_REACHED || reason == "not connected yet"
+}
+
 /// `name: reason`.
 fn told((name, state): (&&'static str, &State)) -> String {
     format!("{name}: {}", state.trouble.as_deref().unwrap_or("healthy"))
@@ -210,6 +217,13 @@ impl Check {
             None if !was_healthy => tracing::info!(backend = self.name, "the backend answers"),
             Some(reason) if was_healthy => {
                 tracing::warn!(backend = self.name, reason, "the backend is missing");
+            }
+            Some(reason) if !state.reached_once && state.trouble != trouble && !is_early(reason) => {
+                tracing::warn!(
+                    backend = self.name,
+                    reason,
+                    "not ready: the backend has not been reached yet"
+                );
             }
             _ => {}
         }

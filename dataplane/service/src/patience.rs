@@ -13,9 +13,10 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep, sleep},
 };
+
+use crate::tls::Channel;
 
 /// How often a peer that makes us wait is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,9 +32,9 @@ const PREFACE: usize = 24;
 /// Whether memory is short, so that those who hold it for nothing have to go.
 pub type Tight = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// A TCP connection that ends with [`io::ErrorKind::TimedOut`] when its peer takes too little, or says nothing at first.
+/// A connection that ends with [`io::ErrorKind::TimedOut`] when its peer takes too little, or says nothing at first.
 pub(crate) struct Patient {
-    stream: TcpStream,
+    stream: Channel,
     tight: Tight,
     stall: Option<Box<Stall>>,
     greeting: Option<Box<Greeting>>,
@@ -54,7 +55,7 @@ struct Greeting {
 
 impl Patient {
     /// The peer's first words may take so long.
-    pub(crate) fn new(stream: TcpStream, tight: Tight, greeting: Duration) -> Self {
+    pub(crate) fn new(stream: Channel, tight: Tight, greeting: Duration) -> Self {
         let end = Box::pin(sleep(greeting));
         Self {
             stream,

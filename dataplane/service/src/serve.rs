@@ -44,7 +44,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// `grace` to end. Clients that keep their connections are asked to leave by the next answer: a connection that was closed
 /// under them could swallow a request that is on its way. Only those that stay idle are closed.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, grace: Duration) -> Drained {
-    let connections = Connections::new(TowerToHyperService::new(router), Arc::new(|| false), shutdown);
+    let connections = Connections::new(
+        TowerToHyperService::new(router),
+        Arc::new(|| false),
+        None,
+        shutdown,
+    );
     let open = Arc::new(());
     while let Some(accepted) = shutdown.or(listener.accept()).await {
         match accepted {

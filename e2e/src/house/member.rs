@@ -19,11 +19,8 @@ pub struct Member {
 }
 
 impl Member {
-    pub(super) fn new(process: Process, port: u16) -> Self {
-        Self {
-            process,
-            client: ApiClient::new(&format!("http://127.0.0.1:{port}")),
-        }
+    pub(super) fn new(process: Process, client: ApiClient) -> Self {
+        Self { process, client }
     }
 
     /// Starts it and waits until it is ready.
@@ -60,10 +57,9 @@ impl Member {
 
     /// Host and port, for a bare connection.
     pub fn address(&self) -> String {
-        self.client
-            .base()
-            .trim_start_matches("http://")
-            .trim_end_matches('/')
+        let base = self.client.base().trim_end_matches('/');
+        base.split_once("://")
+            .map_or(base, |(_, address)| address)
             .to_owned()
     }
 

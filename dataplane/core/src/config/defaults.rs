@@ -66,6 +66,8 @@ impl Default for ApiConfig {
             max_connections: 4_096,
             request_timeout: Period::from_secs(5),
             shutdown_grace: Period::from_secs(20),
+            tls: None,
+            api_keys: None,
         }
     }
 }

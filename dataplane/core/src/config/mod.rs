@@ -11,7 +11,7 @@ mod period;
 mod prime;
 mod secrets;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use garde::Validate;
 use serde::{Deserialize, Serialize};
@@ -171,6 +171,14 @@ pub struct ApiConfig {
     /// How long requests in progress may go on after SIGTERM.
     #[garde(custom(between(0, HOUR_MS)))]
     pub shutdown_grace: Period,
+    /// Folder with `tls.crt` and `tls.key`, both PEM: HTTP is served with TLS then, and with the new ones when they change.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<PathBuf>,
+    /// Folder whose files each hold an API key, named by whose it is: everything below `/v1` asks for one of them then.
+    #[garde(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_keys: Option<PathBuf>,
 }
 
 /// The drain.

@@ -1,5 +1,6 @@
 //! What clients of the HTTP API rely on.
 
+mod access;
 mod bad_input;
 mod changes;
 mod conditions;
