@@ -9,6 +9,7 @@
 mod error;
 mod partitions;
 mod queue;
+mod roles;
 mod schema;
 mod spread;
 
@@ -39,9 +40,13 @@ pub struct Tasks {
 /// Says what the database or `JetStream` said.
 pub async fn run(config: &Config, secrets: &Secrets, tasks: Tasks) -> Result<(), MigrateError> {
     if tasks.drop_schema {
-        return schema::drop(&secrets.postgres_url, &config.postgres).await;
+        let owner = secrets
+            .postgres_owner_url
+            .as_ref()
+            .unwrap_or(&secrets.postgres_url);
+        return schema::drop(owner, &config.postgres).await;
     }
-    let applied = schema::migrate(&secrets.postgres_url, &config.postgres).await?;
+    let applied = schema::migrate(secrets, &config.postgres).await?;
     tracing::info!(
         schema = config.postgres.schema,
         version = applied.version,

@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use birbnest_core::config::PostgresConfig;
-use birbnest_stores::postgres::{PostgresError, connect_alone};
+use birbnest_core::config::{PostgresConfig, Secrets};
+use birbnest_stores::postgres::{Login, PostgresError, connect_alone};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection,
     error::DatabaseError,
     migrate::{self, Migrate, Migration, Migrator},
 };
 
-use crate::{MigrateError, spread::spread};
+use crate::{MigrateError, roles, spread::spread};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -34,13 +34,33 @@ pub struct Applied {
 }
 
 /// Brings the schema up to date.
-pub(crate) async fn migrate(url: &str, config: &PostgresConfig) -> Result<Applied, MigrateError> {
+pub(crate) async fn migrate(secrets: &Secrets, config: &PostgresConfig) -> Result<Applied, MigrateError> {
+    let Some(owner) = &secrets.postgres_owner_url else {
+        return migrate_as(&secrets.postgres_url, config, None).await;
+    };
+    let login = secrets.postgres_url.parse().map_err(PostgresError::from)?;
+    migrate_as(owner, config, Some(&login)).await
+}
+
+/// With the role of this address, for API and workers that use another one, if they do.
+async fn migrate_as(
+    url: &str,
+    config: &PostgresConfig,
+    login: Option<&Login>,
+) -> Result<Applied, MigrateError> {
     let mut connection = connect(url, config).await?;
     lock(&mut connection, &config.schema).await?;
     create_schema(&mut connection, &config.schema).await?;
     let applied = async {
+        // Before there is anything new that they would need.
+        if let Some(login) = login {
+            roles::admit(&mut connection, &config.schema, login).await?;
+        }
         let applied = apply_pending(&mut connection).await?;
         spread(&mut connection, config.table_partitions).await?;
+        if let Some(login) = login {
+            roles::keep_the_books(&mut connection, &config.schema, login).await?;
+        }
         Ok(applied)
     }
     .await;
@@ -195,9 +215,9 @@ async fn close(connection: PgConnection) {
     }
 }
 
-/// The configuration allows only lower-case letters, digits and underscores; quoted for words that SQL reserves.
-fn quoted(schema: &str) -> String {
-    format!("\"{}\"", schema.replace('"', "\"\""))
+/// A name as SQL takes it, whatever is in it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn has_state(error: &sqlx::Error, state: &str) -> bool {

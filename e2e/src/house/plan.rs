@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use birbnest_core::config::{Config, Period};
+use birbnest_core::config::{ApiConfig, Config, Period};
 
 use super::{
     Binary, House, Member,
@@ -14,6 +14,7 @@ use super::{
     partitions::Runner,
 };
 use crate::{
+    client::ApiClient,
     servers::{
         Disk, NatsServer, PostgresServer, RedisCluster, RedisServer, Sentinels, free_port, fresh_directory,
     },
@@ -150,8 +151,12 @@ impl Plan {
             None
         };
         let nats_urls = nats.iter().map(NatsServer::url).collect::<Vec<_>>().join(",");
-        let urls = [redis_url, nats_urls, postgres_url(&postgres, standby.as_ref())];
-        let addresses = addresses(urls.clone());
+        let owner = postgres_url(&postgres, standby.as_ref());
+        // The migration makes this role: everybody in the house reads and writes rows and can do nothing else.
+        let app = owner.replacen("postgres@", "birbnest_app@", 1);
+        let urls = [redis_url, nats_urls, app];
+        let mut addresses = addresses(urls.clone());
+        addresses.push(("BIRBNEST_POSTGRES_OWNER_URL".to_owned(), owner));
         migrate(&self.config, &addresses, &directory).await;
         let places = [redis.address(), nats[0].address(), postgres.address()].map(SocketAddr::from);
         let links = if self.links {
@@ -223,15 +228,28 @@ impl Plan {
         let (mut config, port) = (self.config.clone(), free_port());
         config.api.listen = (Ipv4Addr::LOCALHOST, port).into();
         let binary = Binary::new("birbnest-api", &config, addresses);
-        Member::new(binary.process(&format!("api-{number}"), directory), port)
+        Member::new(
+            binary.process(&format!("api-{number}"), directory),
+            client_of(&config.api),
+        )
     }
 
     fn worker(&self, number: usize, addresses: &[(String, String)], directory: &Path) -> Member {
         let (mut config, port) = (self.config.clone(), free_port());
         config.worker.listen = (Ipv4Addr::LOCALHOST, port).into();
         let binary = Binary::new("birbnest-worker", &config, addresses);
-        Member::new(binary.process(&format!("worker-{number}"), directory), port)
+        let client = ApiClient::new(&format!("http://{}", config.worker.listen));
+        Member::new(binary.process(&format!("worker-{number}"), directory), client)
     }
+}
+
+fn client_of(api: &ApiConfig) -> ApiClient {
+    let Some(folder) = &api.tls else {
+        return ApiClient::new(&format!("http://{}", api.listen));
+    };
+    let certificate = std::fs::read_to_string(folder.join("tls.crt"));
+    let certificate = certificate.unwrap_or_else(|error| panic!("no certificate: {error}"));
+    ApiClient::trusting(&certificate, "localhost", api.listen)
 }
 
 fn postgres_url(primary: &PostgresServer, standby: Option<&PostgresServer>) -> String {

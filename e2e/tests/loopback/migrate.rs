@@ -4,7 +4,7 @@ use birbnest_core::config::{Config, Secrets};
 use birbnest_e2e::servers::{NatsServer, PostgresServer};
 use birbnest_migrate::{MigrateError, SCHEMA_VERSION, Tasks, run};
 use futures::future::join_all;
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 /// A database of its own, reached as the administrator.
 struct Database {
@@ -51,6 +51,7 @@ impl Database {
 async fn secrets(url: &str) -> Secrets {
     Secrets {
         postgres_url: url.to_owned(),
+        postgres_owner_url: None,
         nats_url: NatsServer::shared().await.url(),
         redis_url: String::new(),
     }
@@ -184,6 +185,44 @@ async fn a_schema_that_an_administrator_prepared_needs_no_right_to_create_one() 
     elsewhere.config.postgres.schema = "nest_b".to_owned();
     let error = elsewhere.migrate().await.unwrap_err().to_string();
     assert!(error.contains("permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_serves_reads_and_writes_rows_and_can_do_nothing_else() {
+    let database = Database::fresh().await;
+    // As an earlier release left it, when there was one role for everything.
+    database.migrate().await.unwrap();
+    let owner = database.secrets.postgres_url.clone();
+    let app = owner.replacen("postgres@", "app%27%22%20role:p%27w@", 1);
+    let split = Database {
+        config: database.config.clone(),
+        secrets: Secrets {
+            postgres_url: app,
+            postgres_owner_url: Some(owner),
+            ..database.secrets.clone()
+        },
+    };
+    split.migrate().await.unwrap();
+    split.migrate().await.unwrap();
+    let writes = "UPDATE nest_a.fence SET updated_at = now(); DELETE FROM nest_a.cache_entries";
+    split.run(writes).await;
+    database.run("CREATE TABLE nest_a.later (id bigint)").await;
+    split.run("INSERT INTO nest_a.later VALUES (1)").await;
+    assert_eq!(split.ask::<i64>(APPLIED).await, SCHEMA_VERSION);
+    for refused in [
+        "DROP TABLE nest_a.cache_entries",
+        "ALTER TABLE nest_a.cache_entries ADD COLUMN more text",
+        "TRUNCATE nest_a.cache_entries",
+        "CREATE TABLE nest_a.mine (id bigint)",
+        "DELETE FROM nest_a._sqlx_migrations",
+    ] {
+        let mut connection = PgConnection::connect(&split.secrets.postgres_url).await.unwrap();
+        let error = connection.execute(refused).await.unwrap_err().to_string();
+        assert!(
+            error.contains("permission denied") || error.contains("must be owner"),
+            "{refused}: {error}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ pub struct Secrets {
     /// `BIRBNEST_POSTGRES_URL`, such as `postgres://user:password@host:5432/database`; several hosts are separated by
     /// commas.
     pub postgres_url: String,
+    /// `BIRBNEST_POSTGRES_OWNER_URL`, the same with the role that owns the schema, for the migration alone; none: the role of
+    /// `BIRBNEST_POSTGRES_URL` owns it.
+    pub postgres_owner_url: Option<String>,
 }
 
 /// An environment variable that is missing or empty.
@@ -21,7 +24,7 @@ pub struct Secrets {
 pub struct MissingSecret(&'static str);
 
 impl Secrets {
-    /// Reads the three addresses.
+    /// Reads the addresses.
     ///
     /// # Errors
     /// Names the first variable that is missing or empty.
@@ -30,15 +33,17 @@ impl Secrets {
             redis_url: required("BIRBNEST_REDIS_URL")?,
             nats_url: required("BIRBNEST_NATS_URL")?,
             postgres_url: required("BIRBNEST_POSTGRES_URL")?,
+            postgres_owner_url: optional("BIRBNEST_POSTGRES_OWNER_URL"),
         })
     }
 }
 
 fn required(name: &'static str) -> Result<String, MissingSecret> {
-    match env::var(name) {
-        Ok(value) if !value.trim().is_empty() => Ok(value),
-        _ => Err(MissingSecret(name)),
-    }
+    optional(name).ok_or(MissingSecret(name))
+}
+
+fn optional(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 impl fmt::Debug for Secrets {

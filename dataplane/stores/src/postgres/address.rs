@@ -1,7 +1,8 @@
 //! Addresses of PostgreSQL as libpq writes them: with one host, or with all members of a replicated database.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
+use percent_encoding::percent_decode_str;
 use sqlx::postgres::PgConnectOptions;
 
 /// The parameter that says which member is wanted.
@@ -24,6 +25,39 @@ pub enum InvalidAddress {
     /// One of its parts.
     #[error("{0}")]
     Part(#[source] sqlx::Error),
+}
+
+/// As whom an address connects.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The role.
+    pub user: String,
+    /// Its password.
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromStr for Login {
+    type Err = InvalidAddress;
+
+    fn from_str(address: &str) -> Result<Self, InvalidAddress> {
+        let parsed: Address = address.parse()?;
+        let (_, rest) = address.trim().split_once("://").ok_or(InvalidAddress::Scheme)?;
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Ok(Self {
+            user: parsed.members[0].get_username().to_owned(),
+            password: login.split_once(':').map(|(_, password)| decoded(password)),
+        })
+    }
 }
 
 /// Where PostgreSQL is.
@@ -124,6 +158,18 @@ mod tests {
         assert!(!chooses("postgres://u@h1/db?target_session_attrs=any"));
         assert!(chooses("postgres://u@h1/db?target_session_attrs=primary"));
         assert!(chooses("postgres://u@h1,h2/db"));
+    }
+
+    #[test]
+    fn a_login_is_what_stands_before_the_hosts() {
+        let login: Login = "postgres://app:p%2Cw@h1,h2/db?sslmode=disable".parse().unwrap();
+        assert_eq!(
+            (login.user.as_str(), login.password.as_deref()),
+            ("app", Some("p,w"))
+        );
+        assert!(!format!("{login:?}").contains("p,w"));
+        let without: Login = "postgres://app@h1/db".parse().unwrap();
+        assert_eq!(without.password, None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use sqlx::{
 };
 use tokio::time::{error::Elapsed, timeout};
 
-pub use address::InvalidAddress;
+pub use address::{InvalidAddress, Login};
 pub use entries::Stored;
 pub use error::{PostgresError, Rejection};
 pub use fence::{Fence, Mode, Observed, Raised};

@@ -34,6 +34,7 @@ pub(crate) async fn table_at(url: &str) -> (Postgres, PostgresConfig) {
 async fn migrated(url: &str, config: &Config) -> Postgres {
     let secrets = Secrets {
         postgres_url: url.to_owned(),
+        postgres_owner_url: None,
         nats_url: NatsServer::shared().await.url(),
         redis_url: String::new(),
     };

@@ -87,6 +87,7 @@ impl Nest {
             redis_url: redis.url(),
             nats_url: nats.url(),
             postgres_url: database,
+            postgres_owner_url: None,
         };
         birbnest_migrate::run(
             &config,
