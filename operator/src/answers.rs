@@ -36,6 +36,27 @@ pub struct Answer<K> {
     pub is_current: bool,
 }
 
+/// What was answered to an apply.
+#[derive(Clone, Debug)]
+pub struct Answered<K> {
+    /// The object as it is now.
+    pub now: K,
+    /// As it was when somebody had changed what is applied.
+    pub before: Option<K>,
+}
+
+impl<K> Answered<K> {
+    /// As it was left.
+    pub const fn untouched(now: K) -> Self {
+        Self { now, before: None }
+    }
+
+    /// What others made of it.
+    pub fn found(&self) -> &K {
+        self.before.as_ref().unwrap_or(&self.now)
+    }
+}
+
 /// The last answers about all children.
 pub struct Answers {
     children: Arc<Children>,

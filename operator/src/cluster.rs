@@ -2,7 +2,10 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use k8s_openapi::{NamespaceResourceScope, api::autoscaling::v1::Scale};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{autoscaling::v1::Scale, core::v1::Namespace},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{
@@ -13,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::{
-    answers::{Answers, Place, is_as_applied},
+    answers::{Answered, Answers, Place, is_as_applied},
     kinds::Foreign,
     leader::{Gate, NotLeading},
     reconcile::Digest,
@@ -154,6 +157,21 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Whether the namespace is being deleted, so that nothing can be made in it any more. One that cannot be asked about is
+    /// not.
+    pub async fn is_ending(&self, namespace: &str) -> bool {
+        let found = Api::<Namespace>::all(self.client.clone())
+            .get_metadata(namespace)
+            .await;
+        match found {
+            Ok(found) => found.metadata.deletion_timestamp.is_some(),
+            Err(error) => {
+                tracing::debug!(namespace, %error, "whether the namespace is being deleted is not known");
+                false
+            }
+        }
+    }
+
     /// The objects with these labels (`key=value,…`).
     ///
     /// # Errors
@@ -174,6 +192,14 @@ impl Cluster {
     /// # Errors
     /// When this operator does not lead, or the API server does not answer or refuses.
     pub async fn apply<K: Namespaced>(&self, object: &K) -> Result<K, ClusterError> {
+        self.apply_over(object).await.map(|applied| applied.now)
+    }
+
+    /// As [`Cluster::apply`], and tells what it found changed.
+    ///
+    /// # Errors
+    /// When this operator does not lead, or the API server does not answer or refuses.
+    pub async fn apply_over<K: Namespaced>(&self, object: &K) -> Result<Answered<K>, ClusterError> {
         let api = self.api(&object.namespace().unwrap_or_default());
         self.apply_by(&api, &K::kind(&()), object).await
     }
@@ -189,7 +215,7 @@ impl Cluster {
         self.apply_by(&api, &kind.kind, object).await.map(drop)
     }
 
-    async fn apply_by<K>(&self, api: &Api<K>, kind: &str, object: &K) -> Result<K, ClusterError>
+    async fn apply_by<K>(&self, api: &Api<K>, kind: &str, object: &K) -> Result<Answered<K>, ClusterError>
     where
         K: Resource + Clone + Debug + Serialize + DeserializeOwned,
     {
@@ -206,22 +232,26 @@ impl Cluster {
             source: Box::new(source),
         };
         let digest = serde_json::to_vec(object).ok().map(|json| Digest::of(&json));
+        let mut before = None;
         if let Some(last) = self.answers.last::<K>(&place, digest.as_ref()) {
             if last.is_current {
-                return Ok(last.object);
+                return Ok(Answered::untouched(last.object));
             }
             let now = api.get_opt(&place.name).await;
             let now = now.map_err(|source| failed("read", source))?;
-            if let Some(now) = now.filter(|now| is_as_applied(&last.object, now)) {
-                self.answers.keep(&place, digest, &now);
-                return Ok(now);
+            if let Some(now) = now {
+                if is_as_applied(&last.object, &now) {
+                    self.answers.keep(&place, digest, &now);
+                    return Ok(Answered::untouched(now));
+                }
+                before = Some(now);
             }
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let applied = api.patch(&place.name, &params, &Patch::Apply(object)).await;
         let applied = applied.map_err(|source| failed("apply", source))?;
         self.answers.keep(&place, digest, &applied);
-        Ok(applied)
+        Ok(Answered { now: applied, before })
     }
 
     /// Creates the object unless there is one of that name, which is left as it is.

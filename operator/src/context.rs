@@ -10,6 +10,7 @@ use crate::{
     backoff::Backoff,
     children::Children,
     cluster::Cluster,
+    contests::Contests,
     events::Events,
     kinds::Kinds,
     metrics::Metrics,
@@ -33,6 +34,8 @@ pub struct Context {
     pub postures: Postures,
     /// What the watches told of the children.
     pub children: Arc<Children>,
+    /// Who else scales what the operator scales.
+    pub contests: Contests,
     /// The nests whose workers are scaled.
     pub targets: Targets,
     /// Where events go.
@@ -58,8 +61,9 @@ impl Context {
     /// The nest is gone: nothing is kept about it.
     pub async fn forget(&self, id: &NestId) {
         self.targets.forget(id);
+        self.contests.forget(id);
         self.failures.forget(id);
-        self.metrics.forget(id);
+        self.metrics.forget_all(id);
         self.postures.forget(id);
         self.cluster.forget_gone();
         self.connections.close(id).await;

@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod children;
 mod cli;
 pub mod cluster;
+pub mod contests;
 pub mod context;
 pub mod error;
 pub mod events;

@@ -1,8 +1,13 @@
 //! What the operator counts.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -25,6 +30,9 @@ pub struct Metrics {
     ready: Family<Nest, Gauge>,
     decisions: Family<Scaling, Counter>,
     requests: Family<Request, Counter>,
+    conditions: Family<Said, Gauge>,
+    /// Which of these series there are: with its reason a condition changes its series.
+    said: Arc<Mutex<HashMap<Nest, Vec<Said>>>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,6 +54,15 @@ struct Scaling {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     verb: &'static str,
+}
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Said {
+    namespace: String,
+    name: String,
+    r#type: String,
+    reason: String,
 }
 
 impl Nest {
@@ -80,6 +97,8 @@ impl Metrics {
             ready: Family::default(),
             decisions: Family::default(),
             requests: Family::default(),
+            conditions: Family::default(),
+            said: Arc::default(),
         };
         let operator = registry.sub_registry_with_prefix("birbnest_operator");
         operator.register(
@@ -115,6 +134,11 @@ impl Metrics {
             "Requests to the API server, by verb: watch, read, create, patch or delete",
             metrics.requests.clone(),
         );
+        operator.register(
+            "nest_condition",
+            "1 while the condition of that type is True, else 0; one series for each, with its reason",
+            metrics.conditions.clone(),
+        );
         metrics
     }
 
@@ -139,6 +163,36 @@ impl Metrics {
         self.ready.get_or_create(&nest).set(i64::from(crew.ready));
     }
 
+    /// What the status of the nest says.
+    pub fn conditions(&self, id: &NestId, conditions: &[Condition]) {
+        let Nest { namespace, name } = Nest::of(id);
+        let said = |condition: &Condition| Said {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            r#type: condition.type_.clone(),
+            reason: condition.reason.clone(),
+        };
+        let now: Vec<Said> = conditions.iter().map(said).collect();
+        for (said, condition) in now.iter().zip(conditions) {
+            let holds = condition.status == "True";
+            self.conditions.get_or_create(said).set(i64::from(holds));
+        }
+        // Only then: no scrape in between finds a condition missing.
+        self.unsay(id, now);
+    }
+
+    fn unsay(&self, id: &NestId, still: Vec<Said>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in said.remove(&Nest::of(id)).unwrap_or_default() {
+            if !still.contains(&gone) {
+                self.conditions.remove(&gone);
+            }
+        }
+        if !still.is_empty() {
+            said.insert(Nest::of(id), still);
+        }
+    }
+
     /// A number of workers changed.
     pub fn decided(&self, reason: &'static str) {
         self.decisions.get_or_create(&Scaling { reason }).inc();
@@ -150,12 +204,18 @@ impl Metrics {
         self.requests.get_or_create(&Request { verb }).inc();
     }
 
-    /// The nest is gone: nothing is told about it any more.
+    /// The nest is scaled no more: nothing is told about its workers.
     pub fn forget(&self, id: &NestId) {
         let nest = Nest::of(id);
         self.depth.remove(&nest);
         self.desired.remove(&nest);
         self.ready.remove(&nest);
+    }
+
+    /// As [`Metrics::forget`], what its conditions say as well.
+    pub fn forget_all(&self, id: &NestId) {
+        self.forget(id);
+        self.unsay(id, vec![]);
     }
 }
 
@@ -203,6 +263,7 @@ mod tests {
             },
         );
         metrics.reconciled("ok", Duration::from_millis(20));
+        metrics.conditions(&id, &[condition("True", "Complete")]);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(
@@ -213,9 +274,44 @@ mod tests {
             text.contains("birbnest_operator_reconciles_total{outcome=\"ok\"} 1"),
             "{text}"
         );
-        metrics.forget(&id);
+        metrics.forget_all(&id);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(!text.contains("prices"), "{text}");
+    }
+
+    fn condition(status: &str, reason: &str) -> Condition {
+        serde_json::from_value(serde_json::json!({
+            "type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_condition_is_one_series_and_scaling_that_ends_leaves_it() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let id = NestId::of(&fixtures::managed()).unwrap();
+        let series = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let lines = text
+                .lines()
+                .filter(|line| line.starts_with("birbnest_operator_nest_condition{"));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let line = |reason: &str, value: u8| {
+            format!(
+                r#"birbnest_operator_nest_condition{{namespace="shop",name="prices",type="Ready",reason="{reason}"}} {value}"#
+            )
+        };
+        metrics.conditions(&id, &[condition("True", "Complete")]);
+        assert_eq!(series(), [line("Complete", 1)]);
+        metrics.conditions(&id, &[condition("False", "RollingOut")]);
+        assert_eq!(series(), [line("RollingOut", 0)]);
+        metrics.forget(&id);
+        assert_eq!(series().len(), 1, "a paused nest still has a status");
+        metrics.forget_all(&id);
+        assert_eq!(series(), [""; 0]);
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     wait::{eventually, seen},
 };
 
-/// An operator that looks after the nests of its class in one namespace, which no other operator does.
+/// An operator that looks after the nests of its class in the namespaces of a story, which no other operator does.
 pub struct OwnOperator {
     space: Space,
     process: Process,
@@ -27,6 +27,14 @@ impl OwnOperator {
     /// # Panics
     /// When its files cannot be written.
     pub fn new(space: &Space, api_server: SocketAddr) -> Self {
+        Self::of(space, &[], api_server)
+    }
+
+    /// As [`OwnOperator::new`], for the nests in other namespaces as well. Its Lease is in the first.
+    ///
+    /// # Panics
+    /// When its files cannot be written.
+    pub fn of(space: &Space, others: &[&Space], api_server: SocketAddr) -> Self {
         let directory = fresh_directory("operator");
         let kubeconfig = directory.join("kubeconfig");
         let content = json!({
@@ -41,10 +49,16 @@ impl OwnOperator {
         written.unwrap_or_else(|error| panic!("cannot write {}: {error}", kubeconfig.display()));
         let listen = format!("127.0.0.1:{}", free_port());
         let kubeconfig = kubeconfig.display().to_string();
+        let namespaces: Vec<_> = [&[space], others]
+            .concat()
+            .iter()
+            .map(|space| space.name.as_str())
+            .collect();
+        let namespaces = namespaces.join(",");
         let environment = [
             ("KUBECONFIG", kubeconfig.as_str()),
             ("BIRBNEST_CLASS", &space.name),
-            ("BIRBNEST_NAMESPACES", &space.name),
+            ("BIRBNEST_NAMESPACES", &namespaces),
             ("BIRBNEST_LISTEN", &listen),
             ("POD_NAMESPACE", &space.name),
             // The same in every life, as in a pod whose container is restarted.
@@ -69,10 +83,18 @@ impl OwnOperator {
     /// # Panics
     /// When the API server refuses.
     pub async fn apply_nest(&self, name: &str, spec: &Value) -> Nest {
-        let nest = self.space.nest(name);
+        self.apply_nest_in(&self.space, name, spec).await
+    }
+
+    /// As [`OwnOperator::apply_nest`], in another of its namespaces.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub async fn apply_nest_in(&self, space: &Space, name: &str, spec: &Value) -> Nest {
+        let nest = space.nest(name);
         let mut manifest = nest.manifest(spec);
         manifest["metadata"]["labels"] = json!({ "birbnest.dev/class": self.space.name });
-        self.space.apply::<BirbNest>(&manifest).await;
+        space.apply::<BirbNest>(&manifest).await;
         nest
     }
 
