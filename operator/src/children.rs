@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
+    networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
 use kube::{
@@ -24,7 +24,7 @@ use kube::{
 use crate::{
     GuardedNest,
     answers::Place,
-    kinds::{Foreign, Kinds, pod_monitor, prometheus_rule},
+    kinds::{Foreign, Kinds, http_route, pod_monitor, prometheus_rule},
     reconcile::NestId,
     scope::Scope,
 };
@@ -43,12 +43,16 @@ fn owned(there: Kinds) -> Vec<(ApiResource, &'static str)> {
         built_in::<HorizontalPodAutoscaler>(),
         built_in::<PodDisruptionBudget>(),
         built_in::<NetworkPolicy>(),
+        built_in::<Ingress>(),
     ];
     if there.monitoring {
         owned.extend([
             (pod_monitor(), "podmonitors"),
             (prometheus_rule(), "prometheusrules"),
         ]);
+    }
+    if there.routes {
+        owned.push((http_route(), "httproutes"));
     }
     owned
 }
@@ -221,7 +225,10 @@ pub(crate) mod tests {
 
     #[test]
     fn every_kind_is_watched_for_silence() {
-        for there in [true, false].map(|monitoring| Kinds { monitoring }) {
+        for there in [true, false].map(|there| Kinds {
+            monitoring: there,
+            routes: there,
+        }) {
             let owned = owned(there).into_iter().map(|(kind, _)| kind.plural);
             assert_eq!(owned.collect::<Vec<_>>(), &watched(there)[1..]);
         }

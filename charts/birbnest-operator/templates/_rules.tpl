@@ -21,7 +21,7 @@
 - apiGroups: [""]
   resources: [configmaps, serviceaccounts, services]
   verbs: [get, list, watch, create, patch, delete]
-# Read the Secrets that a BirbNest names, and keep the passwords of managed backends. Never listed, never watched.
+# Read the Secrets that a BirbNest names, and keep the passwords of managed backends and API keys. Never listed, never watched.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch, delete]
@@ -45,6 +45,13 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# Lead clients outside the cluster to the API.
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
 # Who may open connections to the pods.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
@@ -53,7 +60,7 @@
 - apiGroups: [monitoring.coreos.com]
   resources: [podmonitors, prometheusrules]
   verbs: [get, list, watch, create, patch, delete]
-# API pods by CPU.
+# API pods by CPU; see which autoscaler of somebody else's scales what the operator does.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, create, patch, delete]
@@ -61,6 +68,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
+# See that a namespace is being deleted: a nest that waits in it could not be wound up, and would hold it.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 # Remove the data of managed backends, when deletionPolicy is Delete.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -1,6 +1,6 @@
 //! A BirbNest as its user and its admin see it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use birbnest_crds::{BirbNest, BirbNestStatus};
 use k8s_openapi::{
@@ -45,7 +45,7 @@ pub struct Child {
 }
 
 /// The kinds of a nest's children: group, version, kind.
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [(&str, &str, &str); 11] = [
     ("", "v1", "ConfigMap"),
     ("", "v1", "Secret"),
     ("", "v1", "Service"),
@@ -54,6 +54,7 @@ const KINDS: [(&str, &str, &str); 10] = [
     ("apps", "v1", "StatefulSet"),
     ("autoscaling", "v2", "HorizontalPodAutoscaler"),
     ("batch", "v1", "Job"),
+    ("networking.k8s.io", "v1", "Ingress"),
     ("networking.k8s.io", "v1", "NetworkPolicy"),
     ("policy", "v1", "PodDisruptionBudget"),
 ];
@@ -175,6 +176,28 @@ impl Nest {
     /// When there is no such Service, or nothing answers there.
     pub async fn client(&self) -> ApiClient {
         let client = ApiClient::new(&format!("http://{}", self.address_of("api").await));
+        self.until_answered(client).await
+    }
+
+    /// The same where the API has this certificate, which has to be for the name of the Service.
+    ///
+    /// # Panics
+    /// As [`client`](Self::client).
+    pub async fn client_trusting(&self, certificate: &str) -> ApiClient {
+        let address = self.address_of("api").await;
+        let address = address
+            .parse::<IpAddr>()
+            .unwrap_or_else(|error| panic!("{address}: {error}"));
+        let client = ApiClient::trusting(certificate, &self.host(), (address, 443).into());
+        self.until_answered(client).await
+    }
+
+    /// The host name of its API.
+    pub fn host(&self) -> String {
+        format!("{}-api.{}.svc", self.name, self.space.name)
+    }
+
+    async fn until_answered(&self, client: ApiClient) -> ApiClient {
         eventually(
             &format!("the Service of {} leads to a pod", self.name),
             || async {

@@ -47,6 +47,24 @@ async fn a_quota_stops_one_nest_and_not_the_others() {
         until_rolled_out(&first, &change).await;
         space.delete::<ResourceQuota>("three").await;
         second.until_ready().await;
+
+        // One that lets no pod come keeps the old ones.
+        let quota = json!({
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": { "name": "full" },
+            "spec": { "hard": { "pods": "0" } },
+        });
+        space.apply::<ResourceQuota>(&quota).await;
+        let change = json!({ "worker": { "batch": { "size": 200 } } });
+        first.patch(json!({ "spec": change })).await;
+        first
+            .until_said("Ready", "False", |ready| {
+                ready.reason == "PodsRefused" && ready.message.contains("exceeded quota")
+            })
+            .await;
+        space.delete::<ResourceQuota>("full").await;
+        until_rolled_out(&first, &change).await;
     })
     .await;
 }

@@ -4,16 +4,23 @@
     reason = "the steps of a story fail it like the story itself"
 )]
 
+mod access;
+mod admission;
 mod backlog;
 mod bad_resources;
 mod changes;
+mod charts;
+mod contests;
 mod deletion;
+mod ending;
 mod first_minute;
+mod gitops;
 mod leader;
 mod limits;
 mod migration;
 mod monitoring;
 mod namespaces;
+mod network_policies;
 mod operator_faults;
 mod plugin;
 mod posture;

@@ -77,7 +77,8 @@ async fn the_plugin_shows_a_nest_and_replays_what_postgresql_rejected() {
     .await;
 }
 
-fn birbnest(space: &Space, arguments: &[&str]) -> String {
+/// What the plugin prints.
+pub(crate) fn birbnest(space: &Space, arguments: &[&str]) -> String {
     let folder = env::var_os("BIRBNEST_BIN").unwrap();
     let program = PathBuf::from(folder).join("kubectl-birbnest");
     let ran = Command::new(&program)

@@ -103,14 +103,17 @@ async fn run(cli: Cli, out: &mut impl Write) -> anyhow::Result<()> {
         .context("the kubeconfig cannot be used")?;
     let namespace = cli.namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config)?;
-    let api = |name: &str| HttpApi::of(client.clone(), &namespace, name);
+    let api = async |name: &str| {
+        let nest = nests::read(&client, &namespace, name).await?;
+        anyhow::Ok(HttpApi::of(&client, &nest))
+    };
     let told = match cli.command {
         Command::Status { name: Some(name) } => status::of(&client, &namespace, &name).await?,
         Command::Status { name: None } => status::of_all(&client, &namespace).await?,
-        Command::DeadLetters { name, what } => what.unwrap_or_default().run(&api(&name)).await?,
+        Command::DeadLetters { name, what } => what.unwrap_or_default().run(&api(&name).await?).await?,
         Command::Prime { name, prefix, limit } => {
             let request = serde_json::json!({ "prefix": prefix, "limit": limit });
-            let begun = api(&name).post("/v1/admin/prime", Some(&request)).await?;
+            let begun = api(&name).await?.post("/v1/admin/prime", Some(&request)).await?;
             format!("requested: {}\n", begun["id"].as_str().unwrap_or_default())
         }
         Command::Support { name, lines } => {

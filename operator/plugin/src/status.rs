@@ -30,7 +30,7 @@ pub(crate) async fn of_all(client: &Client, namespace: &str) -> anyhow::Result<S
 pub(crate) async fn of(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
     let nest = nests::read(client, namespace, name).await?;
     // What the pods say is worth much, and the rest is worth something without it.
-    let health = HttpApi::of(client.clone(), namespace, name).get("/health").await;
+    let health = HttpApi::of(client, &nest).get("/health").await;
     screen(&nest, health.as_ref().map_err(ToString::to_string))
 }
 

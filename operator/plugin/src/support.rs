@@ -46,7 +46,7 @@ pub(crate) async fn print(
         objects::<ConfigMap>(client, namespace, &ours).await,
     )?;
     section("events", events(client, namespace, name).await)?;
-    let api = HttpApi::of(client.clone(), namespace, name);
+    let api = HttpApi::of(client, &nest);
     for path in ["/health", "/v1/admin/watermarks"] {
         section(path, api.get(path).await.and_then(|answer| yaml(&answer)))?;
     }

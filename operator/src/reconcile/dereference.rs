@@ -6,7 +6,7 @@ use birbnest_crds::{BirbNest, SecretKeyRef, UrlSource};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
-use super::validate::{SecretContent, SecretDigests, named_secrets};
+use super::validate::{SecretContent, SecretDigests, mounted_secrets, named_secrets};
 use crate::{
     address::from_outside,
     cluster::{Cluster, ClusterError},
@@ -33,10 +33,13 @@ pub(super) struct Addresses {
 pub(super) async fn dereference(cluster: &Cluster, nest: &BirbNest) -> Result<Seen, ClusterError> {
     let namespace = nest.namespace().unwrap_or_default();
     let mut found = BTreeMap::<&str, Option<Secret>>::new();
-    for reference in named_secrets(nest) {
-        if !found.contains_key(reference.name.as_str()) {
-            let secret = cluster.read::<Secret>(&namespace, &reference.name).await?;
-            found.insert(&reference.name, secret);
+    let addresses = named_secrets(nest)
+        .into_iter()
+        .map(|reference| reference.name.as_str());
+    for name in addresses.chain(mounted_secrets(nest)) {
+        if !found.contains_key(name) {
+            let secret = cluster.read::<Secret>(&namespace, name).await?;
+            found.insert(name, secret);
         }
     }
     let secret = |reference: &SecretKeyRef| found.get(reference.name.as_str()).and_then(Option::as_ref);
@@ -48,11 +51,15 @@ pub(super) async fn dereference(cluster: &Cluster, nest: &BirbNest) -> Result<Se
     };
     let spec = &nest.spec;
     let plain = spec.nats.url.as_ref().map(|url| from_outside(url, &namespace));
+    let digests: SecretDigests = named_secrets(nest)
+        .into_iter()
+        .map(|reference| (reference.clone(), look(reference)))
+        .collect();
+    let secrets = mounted_secrets(nest).into_iter().fold(digests, |digests, name| {
+        digests.with_mounted(name, found.get(name).and_then(Option::as_ref))
+    });
     Ok(Seen {
-        secrets: named_secrets(nest)
-            .into_iter()
-            .map(|reference| (reference.clone(), look(reference)))
-            .collect(),
+        secrets,
         addresses: Addresses {
             redis: address(spec.redis.url_from.as_ref()),
             nats: plain.or_else(|| address(spec.nats.url_from.as_ref())),

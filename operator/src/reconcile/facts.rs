@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, StatefulSet};
 
 /// Why something is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,12 @@ pub(super) struct Rollout {
     pub(super) total: i32,
     /// Whether the figures are about the newest template.
     pub(super) observed: bool,
+    /// Why Kubernetes does not make its pods: a quota or an admission policy, in its own words.
+    pub(super) refused: Option<String>,
     /// What keeps its pods from being ready.
     pub(super) trouble: Option<Why>,
+    /// Who else sets the number of its pods.
+    pub(super) contest: Option<String>,
 }
 
 impl Rollout {
@@ -88,9 +92,19 @@ impl From<&Deployment> for Rollout {
             available: status.available_replicas.unwrap_or(0),
             total: status.replicas.unwrap_or(0),
             observed: status.observed_generation >= deployment.metadata.generation,
+            refused: refusal(&status),
             trouble: None,
+            contest: None,
         }
     }
+}
+
+fn refusal(status: &DeploymentStatus) -> Option<String> {
+    let conditions = status.conditions.iter().flatten();
+    let mut failing = conditions.filter(|said| said.type_ == "ReplicaFailure" && said.status == "True");
+    failing
+        .next()
+        .map(|said| said.message.clone().unwrap_or_default())
 }
 
 /// Whether the pod of a managed backend is ready.
@@ -112,7 +126,7 @@ pub(super) fn selector(labels: &BTreeMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::{DeploymentSpec, DeploymentStatus};
+    use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentSpec};
 
     use super::*;
 
@@ -169,5 +183,24 @@ mod tests {
             ..Default::default()
         };
         assert!(Rollout::from(&deployment(0, status)).is_complete());
+    }
+
+    #[test]
+    fn pods_that_nobody_lets_kubernetes_make_are_refused_in_its_words() {
+        let said = |status: &str| DeploymentCondition {
+            type_: "ReplicaFailure".to_owned(),
+            status: status.to_owned(),
+            message: Some("exceeded quota: full".to_owned()),
+            ..Default::default()
+        };
+        let refused = |status: &str| {
+            let status = DeploymentStatus {
+                conditions: Some(vec![said(status)]),
+                ..Default::default()
+            };
+            Rollout::from(&deployment(2, status)).refused
+        };
+        assert_eq!(refused("True").as_deref(), Some("exceeded quota: full"));
+        assert_eq!(refused("False"), None);
     }
 }

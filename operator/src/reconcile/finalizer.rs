@@ -6,18 +6,24 @@
 //! ```text
 //! no API ─► queue empty ─► no workers ─► streams deleted ─► schema dropped ─► volumes and passwords deleted
 //! ```
+//! In a namespace that is being deleted itself this cannot be done: Kubernetes takes workers and Secrets away and lets nobody
+//! make a Job. The nest is let go as with `Retain`, so that what is queued stays in its streams.
+//!
 //! Each pass goes as far as it can and starts from the beginning, so a restart in the middle changes nothing. The way
 //! out for whoever cannot wait is the annotation [`FORCE`].
+
+use std::time::Duration;
 
 use birbnest_core::Layout;
 use birbnest_crds::{BirbNest, DeletionPolicy};
 use birbnest_stores::jetstream::provision::{self, ProvisionError};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{PersistentVolumeClaim, Pod, Secret},
 };
-use kube::{ResourceExt, runtime::controller::Action};
+use kube::{Resource, ResourceExt, runtime::controller::Action};
 use serde_json::json;
 
 use super::{
@@ -39,7 +45,10 @@ pub(super) const FINALIZER: &str = "birbnest.dev/drain";
 /// The annotation that ends the waiting: what is queued is then lost.
 const FORCE: &str = "birbnest.dev/force-delete";
 
-const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+/// Looks at a nest that waits come at the beginning this soon after each other, and in the end this late: it may wait for days.
+const LOOKS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// In between after this part of the time that it has waited.
+const PART: u32 = 10;
 
 /// Puts the finalizer on where the data is to be deleted, and takes it off where it is not.
 pub(super) async fn keep(cluster: &Cluster, nest: &BirbNest) -> Result<(), ClusterError> {
@@ -82,6 +91,14 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
     }
     let progress = if is_forced(nest) {
         force(ctx, nest, &id).await
+    } else if ctx.cluster.is_ending(id.namespace()).await {
+        let (namespace, name) = (id.namespace(), id.name());
+        tracing::warn!(
+            namespace,
+            name,
+            "the namespace is being deleted: streams and schema stay behind"
+        );
+        Ok(Ok(()))
     } else {
         wind_up(ctx, nest).await
     };
@@ -99,9 +116,22 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
         }
         Err(why) => {
             status::leaving(ctx, nest, &with_way_out(&why)).await?;
-            Ok(Action::requeue(LOOK))
+            Ok(Action::requeue(next_look(waited(nest))))
         }
     }
+}
+
+/// Since its deletion was asked for.
+fn waited(nest: &BirbNest) -> Duration {
+    let since = nest.meta().deletion_timestamp.as_ref();
+    since
+        .and_then(|since| Timestamp::now().duration_since(since.0).try_into().ok())
+        .unwrap_or_default()
+}
+
+fn next_look(waited: Duration) -> Duration {
+    let (soonest, latest) = LOOKS;
+    (waited / PART).clamp(soonest, latest)
 }
 
 fn is_forced(nest: &BirbNest) -> bool {
@@ -118,11 +148,19 @@ fn with_way_out(why: &Why) -> String {
 /// Deletes what can be reached, and waits for nothing.
 async fn force(ctx: &Context, nest: &BirbNest, id: &NestId) -> Result<Step<()>, ReconcileError> {
     let seen = dereference(&ctx.cluster, nest).await?;
-    if let Ok(valid) = validate(nest, &seen.secrets, &ctx.release)
-        && let Ok(log) = apply::open(ctx, id, &seen.addresses, &managed_backends(ctx, id).await?).await
-        && let Err(error) = provision::delete(&log, &valid.settings.stream).await
-    {
-        tracing::warn!(namespace = id.namespace(), name = id.name(), %error, "streams stay behind");
+    if let Ok(valid) = validate(nest, &seen.secrets, &ctx.release) {
+        let streams = &valid.settings.stream;
+        let backends = managed_backends(ctx, id).await?;
+        let deleted = match apply::open(ctx, id, &seen.addresses, &backends).await {
+            Ok(log) => provision::delete(&log, streams)
+                .await
+                .map_err(|error| error.to_string()),
+            Err(why) => Err(why.message),
+        };
+        if let Err(error) = deleted {
+            let (namespace, name, prefix) = (id.namespace(), id.name(), &streams.prefix);
+            tracing::warn!(namespace, name, prefix, error, "streams stay behind");
+        }
     }
     delete_volumes(&ctx.cluster, id).await?;
     Ok(Ok(()))
@@ -251,7 +289,7 @@ async fn managed_backends(ctx: &Context, id: &NestId) -> Result<Backends, Cluste
     ))
 }
 
-/// The volumes of managed backends, and the passwords that only they need.
+/// The volumes of managed backends, the passwords that only they need, and the API key that was made.
 async fn delete_volumes(cluster: &Cluster, id: &NestId) -> Result<(), ClusterError> {
     let ours = selector(&id.selector_of_all());
     for claim in cluster
@@ -262,13 +300,15 @@ async fn delete_volumes(cluster: &Cluster, id: &NestId) -> Result<(), ClusterErr
             .remove::<PersistentVolumeClaim>(id.namespace(), &claim.name_any())
             .await?;
     }
-    // A Secret of that name that somebody else made is not ours to delete.
-    match cluster.read::<Secret>(id.namespace(), &id.credentials()).await? {
-        Some(secret) if is_ours(&secret, id) => {
-            cluster.remove::<Secret>(id.namespace(), &id.credentials()).await
+    for name in [id.credentials(), id.child(Component::ApiKeys)] {
+        // A Secret of that name that somebody else made is not ours to delete.
+        if let Some(secret) = cluster.read::<Secret>(id.namespace(), &name).await?
+            && is_ours(&secret, id)
+        {
+            cluster.remove::<Secret>(id.namespace(), &name).await?;
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn is_ours(secret: &Secret, id: &NestId) -> bool {
@@ -279,6 +319,8 @@ fn is_ours(secret: &Secret, id: &NestId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration};
+
     use super::*;
     use crate::reconcile::fixtures;
 
@@ -291,6 +333,18 @@ mod tests {
         assert!(!is_forced(&nest));
         nest.annotations_mut().insert(FORCE.to_owned(), "true".to_owned());
         assert!(is_forced(&nest));
+    }
+
+    #[test]
+    fn a_nest_that_waits_for_long_is_looked_at_less_often() {
+        let looks = [0, 60, 10_000].map(|waited| next_look(Duration::from_secs(waited)).as_secs());
+        assert_eq!(looks, [2, 6, 30]);
+        let mut nest = fixtures::managed();
+        assert_eq!(waited(&nest), Duration::ZERO);
+        nest.metadata.deletion_timestamp = Some(Time(Timestamp::now() - SignedDuration::from_mins(5)));
+        assert!(waited(&nest) >= Duration::from_mins(5));
+        nest.metadata.deletion_timestamp = Some(Time(Timestamp::now() + SignedDuration::from_mins(5)));
+        assert_eq!(waited(&nest), Duration::ZERO, "two clocks");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use birbnest_crds::{BirbNest, ImagePullPolicy, SecretKeyRef};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::{Value, json};
 
-use super::validate::{Images, Release, SecretContent, ValidNest, named_secrets, validate};
+use super::validate::{
+    Images, Release, SecretContent, SecretDigests, ValidNest, mounted_secrets, named_secrets, validate,
+};
 
 pub(crate) fn release() -> Release {
     Release {
@@ -50,7 +52,7 @@ pub(crate) fn valid(nest: &BirbNest) -> ValidNest {
 
 pub(crate) fn valid_with(nest: &BirbNest, host: &str) -> ValidNest {
     let content = |reference: &SecretKeyRef| {
-        let scheme = reference.key.trim_end_matches("-url");
+        let scheme = reference.key.split('-').next().unwrap();
         let url = ByteString(format!("{scheme}://{host}").into_bytes());
         let secret = Secret {
             data: Some([(reference.key.clone(), url)].into()),
@@ -61,6 +63,16 @@ pub(crate) fn valid_with(nest: &BirbNest, host: &str) -> ValidNest {
             SecretContent::look(Some(&secret), &reference.key),
         )
     };
-    let secrets = named_secrets(nest).into_iter().map(content).collect();
+    let addresses: SecretDigests = named_secrets(nest).into_iter().map(content).collect();
+    let keys = ["tls.crt", "tls.key"].map(|key| (key.to_owned(), ByteString(b"PEM".to_vec())));
+    let mounted = Secret {
+        data: Some(keys.into()),
+        ..Secret::default()
+    };
+    let secrets = mounted_secrets(nest)
+        .into_iter()
+        .fold(addresses, |secrets, name| {
+            secrets.with_mounted(name, Some(&mounted))
+        });
     validate(nest, &secrets, &release()).unwrap()
 }

@@ -77,6 +77,7 @@ async fn serve(ctx: &Context, nest: &BirbNest) -> Result<Action, ReconcileError>
     let seen = dereference::dereference(&ctx.cluster, nest).await?;
     let valid = validate::validate(nest, &seen.secrets, &ctx.release)?;
     let plan = build::build(&valid)?;
+    ctx.kinds.allow(&plan)?;
     // Consumes the plan, so nobody can report what was only intended.
     let applied = apply::apply(ctx, nest, &valid, plan, &seen.addresses).await?;
     let health = status::update_status(ctx, nest, applied).await?;

@@ -1,5 +1,6 @@
 //! The second stage: from what a user wrote and what the cluster holds to values that cannot be wrong any more.
 
+mod access;
 mod id;
 mod secrets;
 mod settings;
@@ -12,8 +13,10 @@ use birbnest_crds::{
     NetworkPoliciesSpec, PodSpec, ResourcesSpec, SecretKeyRef, UrlSource, WorkerAutoscalingSpec,
 };
 
+pub use access::{Access, ApiKeys};
 pub use id::{Component, NestId};
-pub use secrets::{Digest, SecretContent, SecretDigests, named_secrets};
+pub use secrets::{Digest, SecretContent, SecretDigests, mounted_secrets, named_secrets};
+pub use settings::{API_KEYS_FOLDER, TLS_FOLDER};
 
 /// What the operator was told about the software that it rolls out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub struct ValidNest {
     pub backends: Backends,
     /// What the data plane is told: the whole of it, of which each component gets its sections.
     pub settings: Config,
+    /// How the HTTP API is reached, and by whom.
+    pub access: Access,
     /// Number of API pods.
     pub api_replicas: ApiReplicas,
     /// Compute resources of an API pod, as asked for.
@@ -76,6 +81,11 @@ pub struct ValidNest {
 const BESIDE_PODS: i64 = 2;
 
 impl ValidNest {
+    /// Where applications in the cluster reach the HTTP API.
+    pub fn endpoint(&self) -> String {
+        format!("{}://{}", self.access.scheme(), self.id.host(Component::Api))
+    }
+
     /// Connections to PostgreSQL that all pods may open together, and the leader's and the migration's own.
     pub fn most_connections(&self) -> i64 {
         let pods = self.most_apis() + i64::from(self.worker_range.max);
@@ -110,6 +120,8 @@ pub struct Backends {
     pub nats: Address<ManagedStoreSpec>,
     /// The database behind.
     pub postgres: Address<ManagedStoreSpec>,
+    /// The same with the role that owns the tables, where that is another one.
+    pub postgres_owner: Option<Address<ManagedStoreSpec>>,
 }
 
 /// Where a backend is.
@@ -214,34 +226,72 @@ pub enum Invalid {
     OutOfBounds(String),
     /// The Secret is not there.
     #[error(
-        "spec.{}.urlFrom names the Secret {}, which does not exist: create it with the address under the key {}",
+        "spec.{}.{field} names the Secret {}, which does not exist: create it with the address under the key {}",
         .backend.field(), .reference.name, .reference.key
     )]
     SecretNotFound {
         /// Whose address it should hold.
         backend: Backend,
+        /// The field below the backend's that names it.
+        field: &'static str,
         /// What was looked for.
         reference: SecretKeyRef,
     },
     /// The Secret is there, but not the key, or it is empty.
     #[error(
-        "spec.{}.urlFrom names the key {} of the Secret {}, which has no such key or nothing in it: add the address",
+        "spec.{}.{field} names the key {} of the Secret {}, which has no such key or nothing in it: add the address",
         .backend.field(), .reference.key, .reference.name
     )]
     SecretKeyNotFound {
         /// Whose address it should hold.
         backend: Backend,
+        /// The field below the backend's that names it.
+        field: &'static str,
         /// What was looked for.
         reference: SecretKeyRef,
     },
+    /// A Secret that pods should mount is not there.
+    #[error("{field} names the Secret {name}, which does not exist: create it with {needed}")]
+    MountNotFound {
+        /// Where it is named.
+        field: &'static str,
+        /// The Secret.
+        name: String,
+        /// What it should hold.
+        needed: &'static str,
+    },
+    /// A Secret that pods should mount does not hold what they need.
+    #[error("{field} names the Secret {name}, which lacks {needed}: add it")]
+    MountIncomplete {
+        /// Where it is named.
+        field: &'static str,
+        /// The Secret.
+        name: String,
+        /// What it should hold.
+        needed: &'static str,
+    },
+    /// The spec asks for an object of a kind that the cluster does not have.
+    #[error(
+        "{field} asks for an object of the kind {kind}, which this cluster does not have: install {from}, or take the field away"
+    )]
+    KindNotInstalled {
+        /// What asks for it.
+        field: &'static str,
+        /// The kind.
+        kind: &'static str,
+        /// Where it comes from.
+        from: &'static str,
+    },
     /// What the Secret holds is no address of this kind of backend.
     #[error(
-        "the key {} of the Secret {}, named by spec.{}.urlFrom, does not hold an address that starts with {}://: correct it",
+        "the key {} of the Secret {}, named by spec.{}.{field}, does not hold an address that starts with {}://: correct it",
         .reference.key, .reference.name, .backend.field(), .backend.schemes().join(":// or ")
     )]
     AddressMalformed {
         /// Whose address it should hold.
         backend: Backend,
+        /// The field below the backend's that names it.
+        field: &'static str,
         /// Where it stands.
         reference: SecretKeyRef,
     },
@@ -271,9 +321,12 @@ impl Invalid {
     pub const fn category(&self) -> Category {
         match self {
             Self::Incomplete(_) | Self::OutOfBounds(_) => Category::Spec,
-            Self::SecretNotFound { .. } | Self::SecretKeyNotFound { .. } | Self::AddressMalformed { .. } => {
-                Category::Reference
-            }
+            Self::SecretNotFound { .. }
+            | Self::SecretKeyNotFound { .. }
+            | Self::MountNotFound { .. }
+            | Self::MountIncomplete { .. }
+            | Self::KindNotInstalled { .. }
+            | Self::AddressMalformed { .. } => Category::Reference,
         }
     }
 
@@ -281,8 +334,9 @@ impl Invalid {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::Incomplete(_) | Self::OutOfBounds(_) => "SpecInvalid",
-            Self::SecretNotFound { .. } => "SecretNotFound",
-            Self::SecretKeyNotFound { .. } => "SecretKeyNotFound",
+            Self::SecretNotFound { .. } | Self::MountNotFound { .. } => "SecretNotFound",
+            Self::SecretKeyNotFound { .. } | Self::MountIncomplete { .. } => "SecretKeyNotFound",
+            Self::KindNotInstalled { .. } => "KindNotInstalled",
             Self::AddressMalformed { .. } => "AddressMalformed",
         }
     }
@@ -317,14 +371,23 @@ pub fn validate(nest: &BirbNest, secrets: &SecretDigests, release: &Release) -> 
         spec.postgres.managed.as_ref(),
         secrets,
     )?;
+    let owner = spec.postgres.owner_url_from.as_ref();
+    let postgres_owner = match &postgres {
+        Address::Managed(managed) => Some(Address::Managed(managed.clone())),
+        _ => owner
+            .map(|source| secret_address(Backend::Postgres, "ownerUrlFrom", &source.secret_key_ref, secrets))
+            .transpose()?,
+    };
     Ok(ValidNest {
         id,
         backends: Backends {
             redis,
             nats,
             postgres,
+            postgres_owner,
         },
         settings,
+        access: Access::of(&spec.api, secrets)?,
         api_replicas: api_replicas(nest),
         api_resources: spec.api.resources.clone(),
         worker_range: worker_range(&spec.worker.autoscaling)?,
@@ -346,7 +409,7 @@ fn address<M: Clone>(
 ) -> Result<Address<M>, Invalid> {
     match (plain, secret, managed) {
         (Some(url), None, None) => Ok(Address::Plain(url.clone())),
-        (None, Some(source), None) => secret_address(backend, &source.secret_key_ref, secrets),
+        (None, Some(source), None) => secret_address(backend, "urlFrom", &source.secret_key_ref, secrets),
         (None, None, Some(managed)) => Ok(Address::Managed(managed.clone())),
         _ => Err(Invalid::OutOfBounds(format!(
             "spec.{} takes exactly one kind of address",
@@ -357,15 +420,28 @@ fn address<M: Clone>(
 
 fn secret_address<M>(
     backend: Backend,
+    field: &'static str,
     reference: &SecretKeyRef,
     secrets: &SecretDigests,
 ) -> Result<Address<M>, Invalid> {
     let reference = reference.clone();
     match secrets.get(&reference) {
-        SecretContent::NoSecret => Err(Invalid::SecretNotFound { backend, reference }),
-        SecretContent::NoKey => Err(Invalid::SecretKeyNotFound { backend, reference }),
+        SecretContent::NoSecret => Err(Invalid::SecretNotFound {
+            backend,
+            field,
+            reference,
+        }),
+        SecretContent::NoKey => Err(Invalid::SecretKeyNotFound {
+            backend,
+            field,
+            reference,
+        }),
         SecretContent::Address { scheme, .. } if !backend.schemes().contains(&scheme.as_str()) => {
-            Err(Invalid::AddressMalformed { backend, reference })
+            Err(Invalid::AddressMalformed {
+                backend,
+                field,
+                reference,
+            })
         }
         SecretContent::Address { digest, .. } => Ok(Address::Secret { reference, digest }),
     }

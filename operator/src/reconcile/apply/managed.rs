@@ -8,7 +8,7 @@ use super::owner::Owner;
 use crate::{
     cluster::{Cluster, ClusterError},
     reconcile::{
-        build::{Credentials, Managed},
+        build::{Credentials, GeneratedKeys, Managed},
         dereference::text,
         facts::{Step, Why, is_ready},
         validate::NestId,
@@ -94,6 +94,22 @@ async fn keep_credentials(
         (None, None) => return Ok(None),
     };
     Ok(text(&kept, "nats-url"))
+}
+
+/// Made once, for clients have it.
+pub(super) async fn keep_api_keys(
+    cluster: &Cluster,
+    id: &NestId,
+    wanted: &GeneratedKeys,
+) -> Result<(), ClusterError> {
+    if cluster
+        .read::<Secret>(id.namespace(), &wanted.name())
+        .await?
+        .is_none()
+    {
+        cluster.create(&wanted.secret(password())).await?;
+    }
+    Ok(())
 }
 
 fn password() -> String {

@@ -6,6 +6,7 @@
 //! Nothing after the migration can be called without [`Migrated`], which only a completed Job gives: a failed migration
 //! leaves the old pods as they are.
 
+mod contest;
 mod managed;
 mod migration;
 mod orphans;
@@ -66,6 +67,9 @@ pub(super) async fn apply(
         workloads,
     } = plan;
     let backends = managed::apply(&ctx.cluster, &owner, &valid.id, managed).await?;
+    if let Some(wanted) = &config.api_keys {
+        managed::keep_api_keys(&ctx.cluster, &valid.id, wanted).await?;
+    }
     let config_map = apply_config(ctx, &owner, config).await?;
     let (log, streams) = streams::apply(ctx, nest, &valid.id, &wanted, addresses, &backends).await;
     // The migration's pod starts only where it can succeed; one that has completed needs nothing any more.
@@ -75,7 +79,7 @@ pub(super) async fn apply(
     let migration = migration::apply(&ctx.cluster, &owner, migration, ready, &config_map).await?;
     let autoscaled = workloads.autoscaler.is_some();
     let rolled = match &migration {
-        Ok(migrated) => workloads::apply(ctx, &owner, workloads, migrated, addresses).await?,
+        Ok(migrated) => workloads::apply(ctx, &owner, valid, workloads, migrated, addresses).await?,
         Err(_) => workloads::leave(ctx, &valid.id).await?,
     };
     orphans::remove(ctx, nest, &planned, rolled.is_complete(&migration)).await?;
@@ -91,7 +95,7 @@ pub(super) async fn apply(
         worker: rolled.worker,
         api_is_autoscaled: autoscaled,
         replicas_of_the_log: wanted.replicas,
-        endpoint: valid.id.endpoint(),
+        endpoint: valid.endpoint(),
     })
 }
 

@@ -12,10 +12,17 @@ use crate::{
     reconcile::build::Plan,
 };
 
-/// An autoscaler that is no longer wanted would go on fighting about the number of pods, a policy would keep somebody out.
+/// An autoscaler that is no longer wanted would go on fighting about the number of pods, a policy would keep somebody out, an
+/// Ingress or a route let somebody in.
 /// And a migration that has completed must not count when the spec goes back to what it was: the one in between may have
 /// stopped anywhere.
-const AT_ONCE: [&str; 3] = ["HorizontalPodAutoscaler", "NetworkPolicy", "Job"];
+const AT_ONCE: [&str; 5] = [
+    "HorizontalPodAutoscaler",
+    "NetworkPolicy",
+    "Ingress",
+    "HTTPRoute",
+    "Job",
+];
 
 /// Everything in the plan, by kind and name.
 pub(super) fn planned(plan: &Plan) -> BTreeSet<ChildName> {
@@ -32,6 +39,8 @@ pub(super) fn planned(plan: &Plan) -> BTreeSet<ChildName> {
     names.extend(plan.config.network_policies.iter().map(ChildName::of));
     names.extend(plan.workloads.services.iter().map(ChildName::of));
     names.extend(plan.workloads.autoscaler.iter().map(ChildName::of));
+    names.extend(plan.workloads.ingress.iter().map(ChildName::of));
+    names.extend(plan.workloads.route.iter().map(ChildName::of_foreign));
     names.extend(plan.workloads.monitoring.iter().map(ChildName::of_foreign));
     names.extend(plan.workloads.disruption_budgets.iter().map(ChildName::of));
     names

@@ -4,7 +4,7 @@ use birbnest_crds::BirbNest;
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::ResourceExt;
 
-use super::{Migrated, owner::Owner, streams::Log};
+use super::{Migrated, contest::contest, owner::Owner, streams::Log};
 use crate::{
     address::probe,
     answers::ours,
@@ -41,6 +41,7 @@ impl Rolled {
 pub(super) async fn apply(
     ctx: &Context,
     owner: &Owner,
+    valid: &ValidNest,
     plan: Workloads,
     _needed: &Migrated,
     addresses: &Addresses,
@@ -52,23 +53,33 @@ pub(super) async fn apply(
     for budget in plan.disruption_budgets {
         cluster.apply(&owner.own(budget)).await?;
     }
-    if ctx.kinds.monitoring {
-        for Foreign { kind, object } in plan.monitoring {
-            let object = owner.own(object);
-            cluster.apply_foreign(&Foreign { kind, object }).await?;
-        }
+    if let Some(ingress) = plan.ingress {
+        cluster.apply(&owner.own(ingress)).await?;
     }
-    if plan.autoscaler.is_some() {
+    let monitoring = plan.monitoring.into_iter().filter(|_| ctx.kinds.monitoring);
+    for Foreign { kind, object } in plan.route.into_iter().chain(monitoring) {
+        let object = owner.own(object);
+        cluster.apply_foreign(&Foreign { kind, object }).await?;
+    }
+    let is_autoscaled = plan.autoscaler.is_some();
+    if is_autoscaled {
         release_replicas(ctx, &plan.api).await?;
     }
-    let api = cluster.apply(&owner.own(plan.api)).await?;
+    let api = cluster.apply_over(&owner.own(plan.api)).await?;
     if let Some(autoscaler) = plan.autoscaler {
         cluster.apply(&owner.own(autoscaler)).await?;
     }
-    let worker = cluster.apply(&owner.own(plan.worker)).await?;
+    let least = i32::try_from(valid.worker_range.min).unwrap_or(i32::MAX);
+    let worker = cluster.apply_over(&owner.own(plan.worker)).await?;
+    let mut rolled_api = examine(ctx, &api.now, addresses).await?;
+    if !is_autoscaled {
+        rolled_api.contest = contest(ctx, &valid.id, Component::Api, 1, &api).await?;
+    }
+    let mut rolled_worker = examine(ctx, &worker.now, addresses).await?;
+    rolled_worker.contest = contest(ctx, &valid.id, Component::Worker, least, &worker).await?;
     Ok(Rolled {
-        api: Some(examine(ctx, &api, addresses).await?),
-        worker: Some(examine(ctx, &worker, addresses).await?),
+        api: Some(rolled_api),
+        worker: Some(rolled_worker),
     })
 }
 
@@ -119,6 +130,10 @@ async fn examine(
 ) -> Result<Rollout, ClusterError> {
     let mut rollout = Rollout::from(deployment);
     if rollout.is_complete() && rollout.is_full() {
+        return Ok(rollout);
+    }
+    if let Some(refused) = rollout.refused.take() {
+        rollout.trouble = Some(Why::waiting("PodsRefused", refused));
         return Ok(rollout);
     }
     let labels = deployment

@@ -10,31 +10,33 @@ use std::collections::BTreeMap;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
 use super::metadata;
-use crate::reconcile::validate::{Backend, Component, NestId, ValidNest};
+use crate::reconcile::validate::{Component, NestId, ValidNest};
 
 /// The Secret that there should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     id: NestId,
-    backends: Vec<Backend>,
+    logins: Vec<Login>,
 }
 
 impl Credentials {
     /// None when no backend is managed.
     pub(super) fn of(nest: &ValidNest) -> Option<Self> {
+        let postgres = nest.backends.postgres.is_managed();
         let managed = [
-            (Backend::Redis, nest.backends.redis.is_managed()),
-            (Backend::Nats, nest.backends.nats.is_managed()),
-            (Backend::Postgres, nest.backends.postgres.is_managed()),
+            (Login::Redis, nest.backends.redis.is_managed()),
+            (Login::Nats, nest.backends.nats.is_managed()),
+            (Login::PostgresOwner, postgres),
+            (Login::PostgresApp, postgres),
         ];
-        let backends: Vec<_> = managed
+        let logins: Vec<_> = managed
             .into_iter()
             .filter(|(_, managed)| *managed)
-            .map(|(backend, _)| backend)
+            .map(|(login, _)| login)
             .collect();
-        (!backends.is_empty()).then(|| Self {
+        (!logins.is_empty()).then(|| Self {
             id: nest.id.clone(),
-            backends,
+            logins,
         })
     }
 
@@ -48,8 +50,8 @@ impl Credentials {
     pub fn complete(&self, found: Option<&Secret>, mut password: impl FnMut() -> String) -> Option<Secret> {
         let kept = found.and_then(|secret| secret.data.clone()).unwrap_or_default();
         let mut data = kept.clone();
-        for backend in &self.backends {
-            self.fill(*backend, &mut data, &mut password);
+        for login in &self.logins {
+            self.fill(*login, &mut data, &mut password);
         }
         (found.is_none() || data != kept).then(|| Secret {
             metadata: metadata::of(&self.id, Component::Credentials),
@@ -63,11 +65,11 @@ impl Credentials {
     /// the password is missing.
     fn fill(
         &self,
-        backend: Backend,
+        login: Login,
         data: &mut BTreeMap<String, ByteString>,
         password: &mut impl FnMut() -> String,
     ) {
-        let (password_key, url_key) = (password_key(backend), url_key(backend));
+        let (password_key, url_key) = (login.password_key(), login.url_key());
         if data.contains_key(&password_key) && data.contains_key(&url_key) {
             return;
         }
@@ -75,7 +77,7 @@ impl Credentials {
             Some(kept) => String::from_utf8_lossy(&kept.0).into_owned(),
             None => password(),
         };
-        let url = url(&self.id, backend, &chosen);
+        let url = login.url(&self.id, &chosen);
         data.insert(password_key, ByteString(chosen.into_bytes()));
         data.insert(url_key, ByteString(url.into_bytes()));
     }
@@ -83,26 +85,52 @@ impl Credentials {
 
 /// The user that NATS asks for.
 pub(super) const NATS_USER: &str = "birbnest";
-/// The database of a managed PostgreSQL, and its user.
+/// The database of a managed PostgreSQL, and the user that owns it.
 pub(super) const POSTGRES_DATABASE: &str = "birbnest";
 
-/// The key of a backend's password.
-pub(super) fn password_key(backend: Backend) -> String {
-    format!("{}-password", backend.field())
+/// The role of API and workers in it, which reads and writes rows and nothing else.
+const POSTGRES_APP: &str = "birbnest_app";
+
+/// As whom somebody connects to a managed backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Login {
+    Redis,
+    Nats,
+    /// Owns the tables.
+    PostgresOwner,
+    PostgresApp,
 }
 
-/// The key of a backend's address.
-pub(super) fn url_key(backend: Backend) -> String {
-    format!("{}-url", backend.field())
-}
+impl Login {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+            Self::PostgresOwner => "postgres",
+            Self::PostgresApp => "postgres-app",
+        }
+    }
 
-fn url(id: &NestId, backend: Backend, password: &str) -> String {
-    match backend {
-        Backend::Redis => format!("redis://default:{password}@{}:6379/0", id.host(Component::Redis)),
-        Backend::Nats => format!("nats://{NATS_USER}:{password}@{}:4222", id.host(Component::Nats)),
-        Backend::Postgres => {
+    /// The key of its password.
+    pub(super) fn password_key(self) -> String {
+        format!("{}-password", self.prefix())
+    }
+
+    /// The key of its address.
+    pub(super) fn url_key(self) -> String {
+        format!("{}-url", self.prefix())
+    }
+
+    fn url(self, id: &NestId, password: &str) -> String {
+        let postgres = |user: &str| {
             let host = id.host(Component::Postgres);
-            format!("postgres://{POSTGRES_DATABASE}:{password}@{host}:5432/{POSTGRES_DATABASE}")
+            format!("postgres://{user}:{password}@{host}:5432/{POSTGRES_DATABASE}")
+        };
+        match self {
+            Self::Redis => format!("redis://default:{password}@{}:6379/0", id.host(Component::Redis)),
+            Self::Nats => format!("nats://{NATS_USER}:{password}@{}:4222", id.host(Component::Nats)),
+            Self::PostgresOwner => postgres(POSTGRES_DATABASE),
+            Self::PostgresApp => postgres(POSTGRES_APP),
         }
     }
 }
@@ -141,6 +169,10 @@ mod tests {
             "postgres://birbnest:random3@prices-postgres.shop.svc:5432/birbnest"
         );
         assert_eq!(text(&secret, "postgres-password"), "random3");
+        assert_eq!(
+            text(&secret, "postgres-app-url"),
+            "postgres://birbnest_app:random4@prices-postgres.shop.svc:5432/birbnest"
+        );
     }
 
     #[test]

@@ -15,9 +15,9 @@ use super::{
     Migration,
     config_map::Files,
     metadata::{self, MIGRATION_ANNOTATION},
-    pod::{self, Shape},
+    pod::{self, Mount, Port, Shape},
 };
-use crate::reconcile::validate::{ApiReplicas, Component, ValidNest};
+use crate::reconcile::validate::{API_KEYS_FOLDER, ApiKeys, ApiReplicas, Component, TLS_FOLDER, ValidNest};
 
 /// Until every node has heard that a pod is going away: requests are still sent to it.
 const ENDPOINTS_SECONDS: i64 = 5;
@@ -30,7 +30,11 @@ pub(super) fn api(nest: &ValidNest, files: &Files, migration: &Migration) -> Dep
         component: Component::Api,
         resources: pod::resources_or(&nest.api_resources, "100m", "128Mi", Some("512Mi")),
         arguments: &[],
-        port: Some(i32::from(settings.listen.port())),
+        port: Some(Port {
+            scheme: nest.access.scheme(),
+            number: i32::from(settings.listen.port()),
+        }),
+        mounts: mounts(nest),
         pre_stop_seconds: Some(ENDPOINTS_SECONDS),
         grace_seconds: ENDPOINTS_SECONDS + seconds(settings.shutdown_grace) + MARGIN_SECONDS,
         restart_policy: None,
@@ -48,13 +52,35 @@ pub(super) fn api(nest: &ValidNest, files: &Files, migration: &Migration) -> Dep
     )
 }
 
+/// What is read again whenever it changes, and so is no part of the pods' hash.
+fn mounts(nest: &ValidNest) -> Vec<Mount> {
+    let tls = nest.access.tls.as_ref().map(|secret| Mount {
+        name: "tls",
+        secret: secret.clone(),
+        folder: TLS_FOLDER,
+    });
+    let keys = nest.access.api_keys.as_ref().map(|keys| Mount {
+        name: "api-keys",
+        secret: match keys {
+            ApiKeys::Secret(name) => name.clone(),
+            ApiKeys::Generated => nest.id.child(Component::ApiKeys),
+        },
+        folder: API_KEYS_FOLDER,
+    });
+    tls.into_iter().chain(keys).collect()
+}
+
 pub(super) fn worker(nest: &ValidNest, files: &Files, migration: &Migration) -> Deployment {
     let settings = &nest.settings.worker;
     let shape = Shape {
         component: Component::Worker,
         resources: pod::resources_or(&nest.worker_resources, "50m", "64Mi", Some("512Mi")),
         arguments: &[],
-        port: Some(i32::from(settings.listen.port())),
+        port: Some(Port {
+            scheme: "http",
+            number: i32::from(settings.listen.port()),
+        }),
+        mounts: vec![],
         pre_stop_seconds: None,
         grace_seconds: seconds(settings.shutdown_grace) + MARGIN_SECONDS,
         restart_policy: None,

@@ -49,6 +49,7 @@ fn shape(arguments: &'static [&'static str]) -> Shape {
         resources: pod::resources_or(&ResourcesSpec::default(), "50m", "64Mi", Some("512Mi")),
         arguments,
         port: None,
+        mounts: vec![],
         pre_stop_seconds: None,
         grace_seconds: 30,
         // Each attempt is a pod of its own, whose last words stay readable.

@@ -8,11 +8,11 @@ use k8s_openapi::{
 
 use super::{
     Managed,
-    credentials::{Credentials, NATS_USER, POSTGRES_DATABASE, password_key},
+    credentials::{Credentials, Login, NATS_USER, POSTGRES_DATABASE},
     pod, security, service, service_account,
     stateful_set::{self, Server},
 };
-use crate::reconcile::validate::{Address, Backend, Component, ValidNest};
+use crate::reconcile::validate::{Address, Component, ValidNest};
 
 pub(super) fn build(nest: &ValidNest) -> Managed {
     let servers = servers(nest);
@@ -63,7 +63,7 @@ fn redis(nest: &ValidNest, spec: &ManagedRedisSpec) -> Server {
         account: security::BIRBNEST,
         ports: &[("redis", 6379)],
         environment: vec![
-            password("REDIS_PASSWORD", nest, Backend::Redis),
+            password("REDIS_PASSWORD", nest, Login::Redis),
             variable("REDIS_MAXMEMORY", &spec.max_memory_bytes.to_string()),
         ],
         ready: tcp("redis"),
@@ -86,7 +86,7 @@ fn nats(nest: &ValidNest, spec: &ManagedStoreSpec) -> Server {
         ports: &[("nats", 4222), ("monitor", 8222)],
         environment: vec![
             variable("NATS_USER", NATS_USER),
-            password("NATS_PASSWORD", nest, Backend::Nats),
+            password("NATS_PASSWORD", nest, Login::Nats),
             variable("NATS_STORE_DIR", stateful_set::DATA_FOLDER),
             // A single node: an acknowledged write must be on the disk, whatever it costs.
             variable("NATS_SYNC_INTERVAL", "always"),
@@ -113,7 +113,7 @@ fn postgres(nest: &ValidNest, spec: &ManagedStoreSpec) -> Server {
         environment: vec![
             variable("POSTGRES_USER", POSTGRES_DATABASE),
             variable("POSTGRES_DB", POSTGRES_DATABASE),
-            password("POSTGRES_PASSWORD", nest, Backend::Postgres),
+            password("POSTGRES_PASSWORD", nest, Login::PostgresOwner),
             // Below the volume's root, which PostgreSQL does not accept as its own.
             variable("PGDATA", &format!("{}/pgdata", stateful_set::DATA_FOLDER)),
         ],
@@ -143,12 +143,12 @@ fn variable(name: &str, value: &str) -> EnvVar {
     }
 }
 
-fn password(name: &str, nest: &ValidNest, backend: Backend) -> EnvVar {
+fn password(name: &str, nest: &ValidNest, login: Login) -> EnvVar {
     pod::from_secret(
         name,
         &SecretKeyRef {
             name: nest.id.credentials(),
-            key: password_key(backend),
+            key: login.password_key(),
         },
     )
 }

@@ -1,11 +1,13 @@
 //! The third stage: from a checked nest to the objects that there should be. Pure: the same nest gives the same plan,
 //! byte for byte.
 
+mod api_keys;
 mod autoscaler;
 mod config_map;
 mod credentials;
 mod deployment;
 mod disruption_budget;
+mod exposure;
 mod job;
 mod managed;
 mod metadata;
@@ -23,10 +25,11 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
     batch::v1::Job,
     core::v1::{ConfigMap, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
+    networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
 
+pub use api_keys::GeneratedKeys;
 pub use credentials::Credentials;
 pub use metadata::{HASH_ANNOTATION, MIGRATION_ANNOTATION};
 
@@ -69,6 +72,8 @@ pub struct ConfigStage {
     pub config_map: ConfigMap,
     /// One for each component.
     pub service_accounts: Vec<ServiceAccount>,
+    /// What clients are asked for, when the operator makes it.
+    pub api_keys: Option<GeneratedKeys>,
     /// Who may reach the pods, those of managed backends included; empty when the spec asks for none.
     pub network_policies: Vec<NetworkPolicy>,
 }
@@ -93,6 +98,10 @@ pub struct Workloads {
     pub services: Vec<Service>,
     /// The API's, when the spec asks for it.
     pub autoscaler: Option<HorizontalPodAutoscaler>,
+    /// In front of the API, when the spec asks for it.
+    pub ingress: Option<Ingress>,
+    /// The same in the words of the Gateway API.
+    pub route: Option<Foreign>,
     /// One each for API and workers.
     pub disruption_budgets: Vec<PodDisruptionBudget>,
     /// What the Prometheus operator is told, where there is one.
@@ -111,14 +120,17 @@ pub fn build(nest: &ValidNest) -> Result<Plan, BuildError> {
         config: ConfigStage {
             config_map: config_map::build(&nest.id, &files),
             service_accounts: service_account::data_plane(&nest.id),
+            api_keys: GeneratedKeys::of(nest),
             network_policies: network_policy::build(nest),
         },
         streams: nest.settings.stream.clone(),
         workloads: Workloads {
             api: deployment::api(nest, &files, &migration),
             worker: deployment::worker(nest, &files, &migration),
-            services: service::workloads(&nest.id),
+            services: service::workloads(nest),
             autoscaler: autoscaler::api(nest),
+            ingress: exposure::ingress(nest),
+            route: exposure::route(nest),
             disruption_budgets: disruption_budget::build(&nest.id),
             monitoring: monitoring::build(nest)?,
         },

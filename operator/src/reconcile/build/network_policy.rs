@@ -20,7 +20,11 @@ pub(super) fn build(nest: &ValidNest) -> Vec<NetworkPolicy> {
         return vec![];
     }
     let mut policies = vec![
-        policy(nest, Component::Api, &[from(&clients(nest), &["http"])]),
+        policy(
+            nest,
+            Component::Api,
+            &[from(&clients(nest), &[nest.access.scheme()])],
+        ),
         policy(nest, Component::Worker, &[from(&asked.monitoring, &["http"])]),
         policy(nest, Component::Migrate, &[]),
     ];

@@ -1,22 +1,23 @@
 //! The pods of API, workers and migration: one image, one binary each, a configuration file and three addresses.
 
-use birbnest_crds::{ResourcesSpec, SecretKeyRef};
+use birbnest_crds::{ManagedStoreSpec, ResourcesSpec, SecretKeyRef};
 use k8s_openapi::{
     api::core::v1::{
         ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
         Lifecycle, LifecycleHandler, LocalObjectReference, PodSpec, PodTemplateSpec, Probe,
-        ResourceRequirements, SecretKeySelector, SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+        ResourceRequirements, SecretKeySelector, SecretVolumeSource, SleepAction, TopologySpreadConstraint,
+        Volume, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
 
 use super::{
     config_map::{self, Files},
-    credentials,
+    credentials::Login,
     metadata::{self, HASH_ANNOTATION, some},
     security,
 };
-use crate::reconcile::validate::{Address, Backend, Component, Digest, ValidNest};
+use crate::reconcile::validate::{Address, Component, Digest, NestId, ValidNest};
 
 const CONFIG_FOLDER: &str = "/etc/birbnest";
 
@@ -27,7 +28,9 @@ pub(super) struct Shape {
     /// What the binary is told beside its configuration file.
     pub(super) arguments: &'static [&'static str],
     /// Where health and metrics are served; a migration serves nothing.
-    pub(super) port: Option<i32>,
+    pub(super) port: Option<Port>,
+    /// Secrets that it follows while it runs.
+    pub(super) mounts: Vec<Mount>,
     /// How long a pod that is going away still takes requests, until nobody sends it any.
     pub(super) pre_stop_seconds: Option<i64>,
     /// How long a pod may take to go away.
@@ -36,13 +39,29 @@ pub(super) struct Shape {
     pub(super) restart_policy: Option<&'static str>,
 }
 
+/// A port for HTTP, with or without TLS.
+#[derive(Clone, Copy)]
+pub(super) struct Port {
+    /// `http` or `https`, and so its name.
+    pub(super) scheme: &'static str,
+    pub(super) number: i32,
+}
+
+/// A Secret as a folder.
+pub(super) struct Mount {
+    /// The volume's name.
+    pub(super) name: &'static str,
+    pub(super) secret: String,
+    pub(super) folder: &'static str,
+}
+
 /// The template of a component's pods.
 pub(super) fn template(nest: &ValidNest, files: &Files, shape: &Shape) -> PodTemplateSpec {
     let component = shape.component;
     let mut annotations = nest.pod.annotations.clone();
     annotations.insert(
         HASH_ANNOTATION.to_owned(),
-        hash(nest, files.text(component)).as_str().to_owned(),
+        hash(nest, component, files.text(component)).as_str().to_owned(),
     );
     let mut labels = nest.pod.labels.clone();
     labels.extend(nest.id.labels(component));
@@ -66,7 +85,7 @@ pub(super) fn template(nest: &ValidNest, files: &Files, shape: &Shape) -> PodTem
             termination_grace_period_seconds: Some(shape.grace_seconds),
             tolerations: some(&nest.pod.tolerations),
             topology_spread_constraints: Some(spread(nest, component)),
-            volumes: Some(vec![config_volume(nest, component)]),
+            volumes: Some(volumes(nest, shape)),
             ..PodSpec::default()
         }),
     }
@@ -93,14 +112,21 @@ pub(super) fn pull_secrets(nest: &ValidNest) -> Option<Vec<LocalObjectReference>
 }
 
 /// A digest of everything that a pod reads once, when it starts.
-fn hash(nest: &ValidNest, file: &str) -> Digest {
+fn hash(nest: &ValidNest, component: Component, file: &str) -> Digest {
     let backends = &nest.backends;
-    let digests = [
+    let mut digests = vec![
         digest(&backends.redis),
         digest(&backends.nats),
         digest(&backends.postgres),
     ];
+    digests.extend(owner(nest, component).map(digest));
     Digest::of(format!("{file}\n{}", digests.join("\n")).as_bytes())
+}
+
+/// The address of the role that owns the tables is the migration's alone.
+fn owner(nest: &ValidNest, component: Component) -> Option<&Address<ManagedStoreSpec>> {
+    let owner = nest.backends.postgres_owner.as_ref();
+    owner.filter(|_| component == Component::Migrate)
 }
 
 /// An address in the spec is part of the pod itself; a generated one never changes.
@@ -119,22 +145,17 @@ fn container(nest: &ValidNest, shape: &Shape) -> Container {
         image_pull_policy: pull_policy(nest),
         command: Some(vec![format!("birbnest-{component}")]),
         args: Some(arguments(shape)),
-        env: Some(environment(nest)),
+        env: Some(environment(nest, shape.component)),
         lifecycle: shape.pre_stop_seconds.map(sleep_before_stop),
-        liveness_probe: shape.port.map(|_| probe("/livez", 10, 3)),
-        ports: shape.port.map(|port| vec![http_port(port)]),
-        readiness_probe: shape.port.map(|_| probe("/readyz", 2, 3)),
+        liveness_probe: shape.port.map(|port| probe(port, "/livez", 10, 3)),
+        ports: shape.port.map(|port| vec![container_port(port)]),
+        readiness_probe: shape.port.map(|port| probe(port, "/readyz", 2, 3)),
         resources: Some(shape.resources.clone()),
         security_context: Some(security::container()),
         // On being alive and not on being ready: a backend that is away must not restart the pods that wait for it.
-        startup_probe: shape.port.map(|_| probe("/livez", 1, 60)),
+        startup_probe: shape.port.map(|port| probe(port, "/livez", 1, 60)),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        volume_mounts: Some(vec![VolumeMount {
-            name: "config".to_owned(),
-            mount_path: CONFIG_FOLDER.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(volume_mounts(shape)),
         ..Container::default()
     }
 }
@@ -151,33 +172,26 @@ fn pull_policy(nest: &ValidNest) -> Option<String> {
     policy.map(|policy| policy.as_str().to_owned())
 }
 
-fn environment(nest: &ValidNest) -> Vec<EnvVar> {
-    let credentials = nest.id.credentials();
+fn environment(nest: &ValidNest, component: Component) -> Vec<EnvVar> {
+    let (id, backends) = (&nest.id, &nest.backends);
     let mut variables = vec![
-        address(
-            "BIRBNEST_REDIS_URL",
-            &nest.backends.redis,
-            &credentials,
-            Backend::Redis,
-        ),
-        address(
-            "BIRBNEST_NATS_URL",
-            &nest.backends.nats,
-            &credentials,
-            Backend::Nats,
-        ),
+        address("BIRBNEST_REDIS_URL", &backends.redis, id, Login::Redis),
+        address("BIRBNEST_NATS_URL", &backends.nats, id, Login::Nats),
         address(
             "BIRBNEST_POSTGRES_URL",
-            &nest.backends.postgres,
-            &credentials,
-            Backend::Postgres,
+            &backends.postgres,
+            id,
+            Login::PostgresApp,
         ),
     ];
+    let owner = owner(nest, component);
+    variables
+        .extend(owner.map(|owner| address("BIRBNEST_POSTGRES_OWNER_URL", owner, id, Login::PostgresOwner)));
     variables.extend(nest.pod.env.iter().cloned());
     variables
 }
 
-fn address<M>(variable: &str, address: &Address<M>, credentials: &str, backend: Backend) -> EnvVar {
+fn address<M>(variable: &str, address: &Address<M>, id: &NestId, login: Login) -> EnvVar {
     match address {
         Address::Plain(url) => EnvVar {
             name: variable.to_owned(),
@@ -186,14 +200,8 @@ fn address<M>(variable: &str, address: &Address<M>, credentials: &str, backend: 
         },
         Address::Secret { reference, .. } => from_secret(variable, reference),
         Address::Managed(_) => {
-            let key = credentials::url_key(backend);
-            from_secret(
-                variable,
-                &SecretKeyRef {
-                    name: credentials.to_owned(),
-                    key,
-                },
-            )
+            let (name, key) = (id.credentials(), login.url_key());
+            from_secret(variable, &SecretKeyRef { name, key })
         }
     }
 }
@@ -215,20 +223,22 @@ pub(super) fn from_secret(variable: &str, reference: &SecretKeyRef) -> EnvVar {
     }
 }
 
-fn http_port(port: i32) -> ContainerPort {
+fn container_port(port: Port) -> ContainerPort {
     ContainerPort {
-        name: Some("http".to_owned()),
-        container_port: port,
+        name: Some(port.scheme.to_owned()),
+        container_port: port.number,
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     }
 }
 
-fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+fn probe(port: Port, path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String("http".to_owned()),
+            port: IntOrString::String(port.scheme.to_owned()),
+            // Nobody looks at the certificate.
+            scheme: (port.scheme == "https").then(|| "HTTPS".to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period_seconds),
@@ -247,6 +257,32 @@ fn sleep_before_stop(seconds: i64) -> Lifecycle {
         pre_stop: Some(sleep),
         ..Lifecycle::default()
     }
+}
+
+fn volumes(nest: &ValidNest, shape: &Shape) -> Vec<Volume> {
+    let secrets = shape.mounts.iter().map(|mount| Volume {
+        name: mount.name.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(mount.secret.clone()),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    });
+    std::iter::once(config_volume(nest, shape.component))
+        .chain(secrets)
+        .collect()
+}
+
+fn volume_mounts(shape: &Shape) -> Vec<VolumeMount> {
+    let secrets = shape.mounts.iter().map(|mount| (mount.name, mount.folder));
+    let all = std::iter::once(("config", CONFIG_FOLDER)).chain(secrets);
+    let mount = |(name, folder): (&str, &str)| VolumeMount {
+        name: name.to_owned(),
+        mount_path: folder.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    all.map(mount).collect()
 }
 
 fn config_volume(nest: &ValidNest, component: Component) -> Volume {

@@ -6,24 +6,25 @@ use k8s_openapi::{
 };
 
 use super::metadata;
-use crate::reconcile::validate::{Component, NestId};
+use crate::reconcile::validate::{Component, NestId, ValidNest};
 
 /// Services of API and workers.
-pub(super) fn workloads(id: &NestId) -> Vec<Service> {
+pub(super) fn workloads(nest: &ValidNest) -> Vec<Service> {
+    let (id, access) = (&nest.id, &nest.access);
     let api = ServiceSpec {
-        type_: Some("ClusterIP".to_owned()),
-        ..spec(id, Component::Api, &[("http", 80)])
+        type_: Some(access.service.r#type.as_str().to_owned()),
+        load_balancer_source_ranges: metadata::some(&access.service.load_balancer_source_ranges),
+        ..spec(id, Component::Api, &[(access.scheme(), access.port())])
     };
+    let mut api = service(id, Component::Api, api);
+    api.metadata.annotations = metadata::filled(access.service.annotations.clone());
     // Headless: whoever collects metrics wants each worker, also one that is not ready.
     let worker = ServiceSpec {
         cluster_ip: Some("None".to_owned()),
         publish_not_ready_addresses: Some(true),
         ..spec(id, Component::Worker, &[("http", 8081)])
     };
-    vec![
-        service(id, Component::Api, api),
-        service(id, Component::Worker, worker),
-    ]
+    vec![api, service(id, Component::Worker, worker)]
 }
 
 /// The Service of a managed backend, with the names and numbers of its ports.

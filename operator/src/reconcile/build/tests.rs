@@ -29,6 +29,8 @@ struct Shown<'a> {
     services: &'a [Service],
     autoscaler: Option<&'a HorizontalPodAutoscaler>,
     disruption_budgets: &'a [PodDisruptionBudget],
+    ingress: Option<&'a Ingress>,
+    route: Option<&'a Foreign>,
     pod_monitor: Option<&'a Foreign>,
 }
 
@@ -61,6 +63,8 @@ impl<'a> Shown<'a> {
             services: &plan.workloads.services,
             autoscaler: plan.workloads.autoscaler.as_ref(),
             disruption_budgets: &plan.workloads.disruption_budgets,
+            ingress: plan.workloads.ingress.as_ref(),
+            route: plan.workloads.route.as_ref(),
             pod_monitor: plan.workloads.monitoring.first(),
         }
     }

@@ -26,6 +26,9 @@ const API: &str = "APIAvailable";
 const WORKERS: &str = "WorkersAvailable";
 pub(super) const DURABILITY: &str = "DurabilityReady";
 
+/// The reason of pods that serve although somebody else sets their number, too.
+const CONTESTED: &str = "ReplicasContested";
+
 /// Kubernetes takes no longer message in a condition.
 const LONGEST_MESSAGE: usize = 32_768;
 
@@ -118,9 +121,14 @@ fn pods(type_: &'static str, rollout: Option<&Rollout>, what: &str) -> Finding {
             Why::waiting("NotRolledOut", format!("there are no {what} yet")),
         );
     };
-    let count = format!("{} of {} {what} are ready", rollout.ready, rollout.desired);
+    let mut count = format!("{} of {} {what} are ready", rollout.ready, rollout.desired);
+    if let Some(contest) = &rollout.contest {
+        count = format!("{count}; {contest}");
+    }
     if rollout.serves() {
-        let reason = if rollout.desired == 0 {
+        let reason = if rollout.contest.is_some() {
+            CONTESTED
+        } else if rollout.desired == 0 {
             "ScaledToZero"
         } else {
             "Available"
@@ -151,10 +159,7 @@ fn rollout(applied: &Applied) -> Option<Why> {
         if rollout.is_complete() && (!full || rollout.is_full()) {
             continue;
         }
-        let progress = format!(
-            "{what}: {} of {} pods are new, {} are ready",
-            rollout.updated, rollout.desired, rollout.ready
-        );
+        let progress = progress(rollout, what);
         return Some(match &rollout.trouble {
             Some(why) => Why {
                 message: format!("{progress}; {}", why.message),
@@ -164,6 +169,23 @@ fn rollout(applied: &Applied) -> Option<Why> {
         });
     }
     None
+}
+
+/// Old pods go when new ones are ready, so as long as there are some, new ones are not.
+fn progress(rollout: &Rollout, what: &str) -> String {
+    let Rollout {
+        updated,
+        desired,
+        ready,
+        total,
+        ..
+    } = rollout;
+    match total - updated {
+        0 => format!("{what}: {updated} of {desired} pods are new, {ready} are ready"),
+        old => format!(
+            "{what}: {updated} of {desired} pods are new and not all of these are ready; {old} old ones go on"
+        ),
+    }
 }
 
 /// kstatus: ready when nothing is missing; stalled when a person has to act; else reconciling.
@@ -208,11 +230,11 @@ pub(super) fn failed(reason: &'static str, message: &str, stalls: bool) -> Vec<F
     summary(&[], Some(&why))
 }
 
-/// The nest is left as it is.
+/// The nest is left as it is. What its spec asks for besides may not be there, so nobody must take it for current.
 pub(super) fn paused() -> Vec<Finding> {
-    let message = "spec.paused is true: nothing is reconciled or scaled";
+    let message = "spec.paused is true: nothing is reconciled or scaled until it is false";
     vec![
-        Finding::not(RECONCILING, "Paused", message),
+        Finding::holds(RECONCILING, "Paused", message),
         Finding::not(STALLED, "Paused", message),
     ]
 }
@@ -261,7 +283,10 @@ pub(super) fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Happ
         earlier.is_none_or(|earlier| earlier.status != condition.status || earlier.reason != condition.reason)
     };
     let happening = |condition: &Condition| Happening {
-        warning: condition.status != "True" && !PASSING.contains(&condition.reason.as_str()),
+        warning: match condition.reason.as_str() {
+            CONTESTED => true,
+            reason => condition.status != "True" && !PASSING.contains(&reason),
+        },
         reason: condition.reason.clone(),
         action: condition.type_.clone(),
         note: condition.message.clone(),

@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt, runtime::controller::Action};
 use serde::Serialize;
 use serde_json::json;
 
-use super::apply::Applied;
+use super::{NestId, apply::Applied};
 use crate::{
     GuardedNest,
     cluster::{ClusterError, FIELD_MANAGER},
@@ -112,8 +112,9 @@ pub(super) async fn update_status(
 
 /// Reports that the nest is left as it is.
 pub(super) async fn pause(ctx: &Context, nest: &BirbNest) -> Result<Action, ReconcileError> {
-    let id = super::NestId::of(nest)?;
+    let id = NestId::of(nest)?;
     ctx.targets.forget(&id);
+    ctx.contests.forget(&id);
     let written = Report::written(&status_of(nest));
     let report = written.clone().with(nest, &conditions::paused());
     write(ctx, nest, &written, report).await?;
@@ -158,8 +159,12 @@ async fn report_malformed(
         note: error.to_string(),
     };
     ctx.events.tell(&about(nest), warning).await;
-    let status = json!({"conditions": stamp(findings, &[], nest.meta().generation)});
+    let generation = nest.meta().generation;
+    let conditions = stamp(findings, &[], generation);
     let (namespace, name) = (nest.namespace().unwrap_or_default(), nest.name_any());
+    ctx.metrics
+        .conditions(&NestId::named(&namespace, &name), &conditions);
+    let status = json!({"observedGeneration": generation, "conditions": conditions});
     ctx.cluster
         .apply_status::<BirbNest>(FIELD_MANAGER, &namespace, &name, &status)
         .await
@@ -171,10 +176,12 @@ fn status_of(nest: &BirbNest) -> BirbNestStatus {
 
 /// Writes the report if it differs from what stands there, and tells what changed.
 async fn write(ctx: &Context, nest: &BirbNest, written: &Report, report: Report) -> Result<(), ClusterError> {
+    let (namespace, name) = (nest.namespace().unwrap_or_default(), nest.name_any());
+    ctx.metrics
+        .conditions(&NestId::named(&namespace, &name), &report.conditions);
     if report == *written {
         return Ok(());
     }
-    let (namespace, name) = (nest.namespace().unwrap_or_default(), nest.name_any());
     let status = serde_json::to_value(&report).unwrap_or_default();
     ctx.cluster
         .apply_status::<BirbNest>(FIELD_MANAGER, &namespace, &name, &status)

@@ -34,6 +34,8 @@ pub enum Component {
     Backends,
     /// Addresses and passwords of the managed backends.
     Credentials,
+    /// What clients of the HTTP API send to be let in.
+    ApiKeys,
     /// What Prometheus is told.
     Monitoring,
 }
@@ -51,6 +53,7 @@ impl Component {
             Self::Postgres => "postgres",
             Self::Backends => "backends",
             Self::Credentials => "credentials",
+            Self::ApiKeys => "api-keys",
             Self::Monitoring => "monitoring",
         }
     }
@@ -105,11 +108,6 @@ impl NestId {
     /// The host under which a component's Service is reached from every namespace.
     pub fn host(&self, component: Component) -> String {
         format!("{}.{}.svc", self.child(component), self.namespace)
-    }
-
-    /// Where applications in the cluster reach the HTTP API.
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.host(Component::Api))
     }
 
     /// What the names of its streams start with. Neither part can hold an underscore, so no two nests share it.

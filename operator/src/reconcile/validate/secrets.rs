@@ -1,6 +1,9 @@
 //! What is known of the Secrets that a nest names: never their content.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use birbnest_crds::{BirbNest, SecretKeyRef};
 use k8s_openapi::api::core::v1::Secret;
@@ -70,27 +73,73 @@ fn scheme(address: &[u8]) -> String {
 
 /// What the Secrets that a nest names held.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SecretDigests(BTreeMap<SecretKeyRef, SecretContent>);
+pub struct SecretDigests {
+    addresses: BTreeMap<SecretKeyRef, SecretContent>,
+    mounted: BTreeMap<String, BTreeSet<String>>,
+}
 
 impl SecretDigests {
     /// What the key held. One that nobody looked at counts as missing.
     pub fn get(&self, reference: &SecretKeyRef) -> SecretContent {
-        self.0.get(reference).cloned().unwrap_or(SecretContent::NoSecret)
+        self.addresses
+            .get(reference)
+            .cloned()
+            .unwrap_or(SecretContent::NoSecret)
+    }
+    /// Adds a Secret that pods mount, as it was found.
+    #[must_use]
+    pub fn with_mounted(mut self, name: &str, secret: Option<&Secret>) -> Self {
+        if let Some(secret) = secret {
+            let filled = secret
+                .data
+                .iter()
+                .flatten()
+                .filter(|(_, value)| !value.0.is_empty());
+            let keys = filled.map(|(key, _)| key.clone()).collect();
+            self.mounted.insert(name.to_owned(), keys);
+        }
+        self
+    }
+
+    /// The keys of a mounted Secret that hold anything; none: there is no such Secret.
+    pub fn mounted(&self, name: &str) -> Option<&BTreeSet<String>> {
+        self.mounted.get(name)
     }
 }
 
 impl FromIterator<(SecretKeyRef, SecretContent)> for SecretDigests {
     fn from_iter<I: IntoIterator<Item = (SecretKeyRef, SecretContent)>>(contents: I) -> Self {
-        Self(contents.into_iter().collect())
+        Self {
+            addresses: contents.into_iter().collect(),
+            mounted: BTreeMap::new(),
+        }
     }
 }
 
-/// The keys of Secrets that a nest names: exactly what has to be read for [`super::validate`].
+/// The Secrets that pods mount, by the names that the spec gives. With [`named_secrets`] this is all that is read.
+pub fn mounted_secrets(nest: &BirbNest) -> Vec<&str> {
+    let api = &nest.spec.api;
+    let tls = api.tls.iter().map(|tls| tls.secret_name.as_str());
+    let keys = api
+        .auth
+        .api_keys
+        .iter()
+        .filter_map(|keys| keys.secret_name.as_deref());
+    tls.chain(keys).collect()
+}
+
+/// The keys of Secrets that a nest names with addresses: exactly what has to be read for [`super::validate`].
 pub fn named_secrets(nest: &BirbNest) -> Vec<&SecretKeyRef> {
     let spec = &nest.spec;
-    [&spec.redis.url_from, &spec.nats.url_from, &spec.postgres.url_from]
-        .into_iter()
-        .flatten()
-        .map(|source| &source.secret_key_ref)
-        .collect()
+    let postgres = &spec.postgres;
+    [
+        &spec.redis.url_from,
+        &spec.nats.url_from,
+        &postgres.url_from,
+        &postgres.owner_url_from,
+    ]
+    .into_iter()
+    .flatten()
+    .map(|source| &source.secret_key_ref)
+    .collect()
 }

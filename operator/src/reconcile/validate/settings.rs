@@ -11,6 +11,11 @@ use garde::Validate;
 
 use super::{Invalid, NestId};
 
+/// Where the pods of the API have the certificate.
+pub const TLS_FOLDER: &str = "/etc/birbnest-tls";
+/// Where they have the API keys.
+pub const API_KEYS_FOLDER: &str = "/etc/birbnest-api-keys";
+
 pub(super) fn of(id: &NestId, spec: &BirbNestSpec) -> Result<Config, Invalid> {
     let config = Config {
         cache: cache(&spec.cache)?,
@@ -97,6 +102,8 @@ fn api(spec: &ApiSpec) -> Result<ApiConfig, Invalid> {
         max_connections: whole("api.maxConnections", spec.max_connections)?,
         request_timeout: spec.request_timeout,
         shutdown_grace: standard.shutdown_grace,
+        tls: spec.tls.is_some().then(|| TLS_FOLDER.into()),
+        api_keys: spec.auth.api_keys.is_some().then(|| API_KEYS_FOLDER.into()),
     })
 }
 

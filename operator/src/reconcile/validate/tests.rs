@@ -118,7 +118,7 @@ fn defaults_are_filled_in() {
     assert_eq!((valid.worker_range.min, valid.worker_range.max), (1, 5));
     assert_eq!(valid.settings.stream.prefix, "cache_shop_prices");
     assert_eq!(valid.settings.redis.key_prefix, "birb:shop/prices");
-    assert_eq!(valid.id.endpoint(), "http://prices-api.shop.svc");
+    assert_eq!(valid.endpoint(), "http://prices-api.shop.svc");
     let standard = Config::default();
     assert_eq!(
         (valid.settings.cache, valid.settings.worker),

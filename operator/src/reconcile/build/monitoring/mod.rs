@@ -1,6 +1,6 @@
 //! What the Prometheus operator is told: which pods have metrics, and when to alert.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use kube::api::{ApiResource, DynamicObject, TypeMeta};
 use serde_json::{Value, json};
@@ -25,20 +25,35 @@ pub(super) fn build(nest: &ValidNest) -> Result<Vec<Foreign>, BuildError> {
     }
     let monitor = json!({
         "selector": { "matchLabels": nest.id.selector_of_all() },
-        "podMetricsEndpoints": [{
-            "port": "http",
+        "podMetricsEndpoints": endpoints(nest),
+    });
+    Ok(vec![
+        object(nest, pod_monitor(), &monitor),
+        object(nest, prometheus_rule(), &alerts(nest)?),
+    ])
+}
+
+/// By port: API and workers have theirs in common as long as there is no TLS.
+fn endpoints(nest: &ValidNest) -> Vec<Value> {
+    let endpoint = |scheme: &str| {
+        let mut endpoint = json!({
+            "port": scheme,
             "path": "/metrics",
             // By its name alone a pod does not tell whose it is.
             "relabelings": [{
                 "sourceLabels": ["__meta_kubernetes_pod_label_app_kubernetes_io_instance"],
                 "targetLabel": "nest",
             }],
-        }],
-    });
-    Ok(vec![
-        object(nest, pod_monitor(), &monitor),
-        object(nest, prometheus_rule(), &alerts(nest)?),
-    ])
+        });
+        if scheme == "https" {
+            // A pod is asked by its address, which no certificate names.
+            endpoint["scheme"] = json!("https");
+            endpoint["tlsConfig"] = json!({ "insecureSkipVerify": true });
+        }
+        endpoint
+    };
+    let schemes = BTreeSet::from(["http", nest.access.scheme()]);
+    schemes.into_iter().map(endpoint).collect()
 }
 
 fn object(nest: &ValidNest, kind: ApiResource, spec: &Value) -> Foreign {
@@ -118,6 +133,19 @@ mod tests {
         let labels = objects[0].object.metadata.labels.clone().unwrap();
         assert_eq!(labels["release"], "prometheus");
         assert_eq!(labels["app.kubernetes.io/managed-by"], "birbnest-operator");
+    }
+
+    #[test]
+    fn every_alert_has_its_runbook() {
+        let runbooks = include_str!("../../../../../docs/runbooks.md");
+        let alerts = ALERTS.clone().unwrap();
+        let groups = alerts["groups"].as_array().unwrap();
+        for rule in groups.iter().flat_map(|group| group["rules"].as_array().unwrap()) {
+            let alert = rule["alert"].as_str().unwrap();
+            assert!(runbooks.contains(&format!("\n## {alert}\n")), "{alert}");
+            let named = rule["annotations"]["runbook_url"].as_str().unwrap();
+            assert_eq!(named, format!("RUNBOOKS#{}", alert.to_lowercase()));
+        }
     }
 
     #[test]

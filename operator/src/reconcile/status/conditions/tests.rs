@@ -17,7 +17,9 @@ fn rollout(ready: i32, desired: i32) -> Rollout {
         available: ready,
         total: desired,
         observed: true,
+        refused: None,
         trouble: None,
+        contest: None,
     }
 }
 
@@ -89,6 +91,11 @@ fn conditions_that_nothing_is_said_about_stay() {
     let after = stamp(&paused(), &before, None);
     assert_eq!(find(&after, API), find(&before, API));
     assert_eq!(find(&after, RECONCILING).reason, "Paused");
+    assert_eq!(
+        find(&after, RECONCILING).status,
+        "True",
+        "kstatus must not call it current"
+    );
 }
 
 #[test]
@@ -126,4 +133,38 @@ fn pods_say_how_many_and_why_not() {
         told.why.message,
         "0 of 2 API pods are ready; pod a: ImagePullBackOff"
     );
+}
+
+#[test]
+fn pods_whose_number_others_set_are_available_and_a_warning() {
+    let mut contested = rollout(0, 0);
+    contested.contest = Some("kubectl set the replicas".to_owned());
+    let before = stamp(&[pods(WORKERS, Some(&rollout(1, 1)), "workers")], &[], None);
+    let after = stamp(&[pods(WORKERS, Some(&contested), "workers")], &before, None);
+    let condition = find(&after, WORKERS);
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("True", CONTESTED)
+    );
+    assert_eq!(
+        condition.message,
+        "0 of 0 workers are ready; kubectl set the replicas"
+    );
+    let told = transitions(&before, &after);
+    assert!(told.len() == 1 && told[0].warning, "{told:?}");
+    contested.desired = 1;
+    let told = pods(WORKERS, Some(&contested), "workers");
+    assert!(!told.holds && told.why.message.contains("kubectl"), "{told:?}");
+}
+
+#[test]
+fn old_pods_that_go_on_are_not_taken_for_new_ones_that_are_ready() {
+    let mut half = rollout(2, 2);
+    (half.updated, half.total) = (1, 3);
+    assert_eq!(
+        progress(&half, "API"),
+        "API: 1 of 2 pods are new and not all of these are ready; 2 old ones go on"
+    );
+    (half.updated, half.total) = (1, 1);
+    assert_eq!(progress(&half, "API"), "API: 1 of 2 pods are new, 2 are ready");
 }
