@@ -134,5 +134,11 @@ pub fn ours<K: Resource>(object: &K) -> Vec<&ManagedFieldsEntry> {
     object.managed_fields().iter().filter(applied).collect()
 }
 
+/// Whether whoever this entry of the book is about owns the number of replicas.
+pub fn owns_replicas(entry: &ManagedFieldsEntry) -> bool {
+    let fields = entry.fields_v1.as_ref();
+    fields.is_some_and(|fields| fields.0["f:spec"]["f:replicas"].is_object())
+}
+
 #[cfg(test)]
 mod tests;

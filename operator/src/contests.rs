@@ -17,6 +17,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 
 use crate::{
+    answers::owns_replicas,
     cluster::{FIELD_MANAGER, SCALER},
     reconcile::NestId,
 };
@@ -43,9 +44,7 @@ impl Claim {
         let replicas = deployment.spec.as_ref().and_then(|spec| spec.replicas)?;
         let foreign = deployment.managed_fields().iter().filter(|entry| {
             let ours = [FIELD_MANAGER, SCALER];
-            let owns = |fields: &serde_json::Value| fields["f:spec"]["f:replicas"].is_object();
-            entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0))
-                && !ours.contains(&entry.manager.as_deref().unwrap_or_default())
+            owns_replicas(entry) && !ours.contains(&entry.manager.as_deref().unwrap_or_default())
         });
         let newest = foreign.max_by_key(|entry| entry.time.as_ref().map(|time| time.0));
         (newest.is_some() || replicas == 0 && least > 0).then(|| Self {

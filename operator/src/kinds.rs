@@ -5,9 +5,10 @@ use std::time::Duration;
 use birbnest_service::Shutdown;
 use kube::{
     Client,
-    api::{ApiResource, DynamicObject},
+    api::{ApiResource, DynamicObject, ObjectMeta, TypeMeta},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::reconcile::{Invalid, build::Plan};
 
@@ -53,6 +54,22 @@ pub struct Foreign {
     /// The object.
     #[serde(flatten)]
     pub object: DynamicObject,
+}
+
+impl Foreign {
+    /// One of this kind with this spec.
+    pub fn new(kind: ApiResource, metadata: ObjectMeta, spec: &Value) -> Self {
+        let types = TypeMeta {
+            api_version: kind.api_version.clone(),
+            kind: kind.kind.clone(),
+        };
+        let object = DynamicObject {
+            types: Some(types),
+            metadata,
+            data: json!({ "spec": spec }),
+        };
+        Self { kind, object }
+    }
 }
 
 /// Which of the kinds that are not part of every cluster this one has.
@@ -132,8 +149,6 @@ async fn has(client: &Client, wanted: &[ApiResource]) -> kube::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::reconcile::{build::build, fixtures};
 

@@ -1,11 +1,11 @@
 //! Who may ask: API keys.
 
-use std::{collections::HashMap, convert::Infallible, path::Path, sync::Arc};
+use std::{collections::HashSet, convert::Infallible, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use birbnest_core::api_key;
-use birbnest_service::{Files, MountError, Shutdown, follow};
+use birbnest_service::{Files, Mount, MountError, Shutdown};
 
 use crate::problem::Problem;
 
@@ -19,11 +19,8 @@ pub(crate) struct Keys(Option<Arc<ArcSwap<KnownKeys>>>);
 impl Keys {
     /// Reads the keys in the folder, and reads them again when they change; without a folder everybody may ask.
     pub(crate) fn follow(folder: Option<&Path>, shutdown: &Shutdown) -> Result<Self, MountError> {
-        let known = folder.map(|folder| {
-            follow(folder, shutdown, |files| {
-                Ok::<_, Infallible>(KnownKeys::of(files))
-            })
-        });
+        let make = |files: &Files| Ok::<_, Infallible>(KnownKeys::of(files));
+        let known = folder.map(|folder| Mount::at(folder).follow(shutdown, make));
         known.transpose().map(Self)
     }
 
@@ -62,7 +59,7 @@ fn presented(headers: &HeaderMap) -> Option<&[u8]> {
 /// how much of a key is right.
 struct KnownKeys {
     secret: [u8; blake3::KEY_LEN],
-    owners: HashMap<[u8; blake3::OUT_LEN], String>,
+    digests: HashSet<[u8; blake3::OUT_LEN]>,
 }
 
 impl KnownKeys {
@@ -71,22 +68,24 @@ impl KnownKeys {
     fn of(files: &Files) -> Self {
         let mut keys = Self {
             secret: rand::random(),
-            owners: HashMap::with_capacity(files.len()),
+            digests: HashSet::with_capacity(files.len()),
         };
+        let mut owners = Vec::with_capacity(files.len());
         for (owner, content) in files {
             match api_key::parse(content) {
                 Ok(key) => {
-                    keys.owners.insert(keys.digest(key), owner.clone());
+                    keys.digests.insert(keys.digest(key));
+                    owners.push(owner);
                 }
                 Err(error) => tracing::error!(key = owner, %error, "this API key is left out"),
             }
         }
-        tracing::info!(keys = ?keys.owners.values(), "API keys are asked for");
+        tracing::info!(keys = ?owners, "API keys are asked for");
         keys
     }
 
     fn holds(&self, key: &[u8]) -> bool {
-        self.owners.contains_key(&self.digest(key))
+        self.digests.contains(&self.digest(key))
     }
 
     fn digest(&self, key: &[u8]) -> [u8; blake3::OUT_LEN] {

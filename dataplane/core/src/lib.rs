@@ -14,6 +14,9 @@ mod stream;
 mod timestamp;
 mod version;
 
+/// What is said of a backend until the first attempt to reach it is over.
+pub const NOT_REACHED: &str = "not reached yet";
+
 pub use budget::{Budget, Share, counted};
 pub use durability::{Durability, OnQueueOutage, WriteMode};
 pub use key::{

@@ -40,11 +40,7 @@ pub struct Tasks {
 /// Says what the database or `JetStream` said.
 pub async fn run(config: &Config, secrets: &Secrets, tasks: Tasks) -> Result<(), MigrateError> {
     if tasks.drop_schema {
-        let owner = secrets
-            .postgres_owner_url
-            .as_ref()
-            .unwrap_or(&secrets.postgres_url);
-        return schema::drop(owner, &config.postgres).await;
+        return schema::drop(secrets, &config.postgres).await;
     }
     let applied = schema::migrate(secrets, &config.postgres).await?;
     tracing::info!(

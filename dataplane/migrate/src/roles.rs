@@ -3,50 +3,63 @@
 //! The owner's role is used here alone. Whoever gets hold of an API or worker pod can neither drop nor alter a table.
 
 use birbnest_stores::postgres::{Login, PostgresError};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::PgConnection;
 
-use crate::{MigrateError, schema::quoted};
+use crate::{
+    MigrateError,
+    schema::{quoted, run},
+};
 
-/// Makes the role unless there is one of its name, and lets it use what the schema has now and what it gets later. The role that
-/// asks needs nothing.
-pub(crate) async fn admit(
-    connection: &mut PgConnection,
-    schema: &str,
-    login: &Login,
-) -> Result<(), MigrateError> {
-    if is_owner(connection, &login.user).await? {
-        return Ok(());
-    }
-    make(connection, login).await?;
-    let (schema, role) = (quoted(schema), quoted(&login.user));
-    let rows = "SELECT, INSERT, UPDATE, DELETE";
-    let statements = [
-        format!("GRANT USAGE ON SCHEMA {schema} TO {role}"),
-        format!("GRANT {rows} ON ALL TABLES IN SCHEMA {schema} TO {role}"),
-        format!("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"),
-        format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {rows} ON TABLES TO {role}"),
-        format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE, SELECT ON SEQUENCES TO {role}"),
-    ];
-    run(connection, statements.join("; ")).await
+/// The role of API and workers, and the schema; both as SQL takes them.
+pub(crate) struct Lesser {
+    role: String,
+    schema: String,
 }
 
-/// Which migrations were applied is nobody else's to write down.
-pub(crate) async fn keep_the_books(
-    connection: &mut PgConnection,
-    schema: &str,
-    login: &Login,
-) -> Result<(), MigrateError> {
-    if is_owner(connection, &login.user).await? {
-        return Ok(());
+impl Lesser {
+    /// The role that connects so, which is made unless there is one of its name. `None` when it is the owner itself, who needs
+    /// nothing.
+    pub(crate) async fn of(
+        connection: &mut PgConnection,
+        schema: &str,
+        login: &Login,
+    ) -> Result<Option<Self>, MigrateError> {
+        let is_owner = sqlx::query_scalar("SELECT current_user = $1").bind(&login.user);
+        if is_owner
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(PostgresError::from)?
+        {
+            return Ok(None);
+        }
+        make(connection, login).await?;
+        Ok(Some(Self {
+            role: quoted(&login.user),
+            schema: quoted(schema),
+        }))
     }
-    let (schema, role) = (quoted(schema), quoted(&login.user));
-    let statement = format!("REVOKE INSERT, UPDATE, DELETE ON {schema}._sqlx_migrations FROM {role}");
-    run(connection, statement).await
-}
 
-async fn is_owner(connection: &mut PgConnection, role: &str) -> Result<bool, MigrateError> {
-    let asked = sqlx::query_scalar("SELECT current_user = $1").bind(role);
-    Ok(asked.fetch_one(connection).await.map_err(PostgresError::from)?)
+    /// Lets it use what the schema has now and what it gets later.
+    pub(crate) async fn admit(&self, connection: &mut PgConnection) -> Result<(), MigrateError> {
+        let Self { role, schema } = self;
+        let (rows, numbers) = ("SELECT, INSERT, UPDATE, DELETE", "USAGE, SELECT");
+        let later = format!("ALTER DEFAULT PRIVILEGES IN SCHEMA {schema}");
+        let statements = [
+            format!("GRANT USAGE ON SCHEMA {schema} TO {role}"),
+            format!("GRANT {rows} ON ALL TABLES IN SCHEMA {schema} TO {role}"),
+            format!("GRANT {numbers} ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"),
+            format!("{later} GRANT {rows} ON TABLES TO {role}"),
+            format!("{later} GRANT {numbers} ON SEQUENCES TO {role}"),
+        ];
+        run(connection, statements.join("; ")).await
+    }
+
+    /// Which migrations were applied is nobody else's to write down.
+    pub(crate) async fn keep_the_books(&self, connection: &mut PgConnection) -> Result<(), MigrateError> {
+        let Self { role, schema } = self;
+        let statement = format!("REVOKE INSERT, UPDATE, DELETE ON {schema}._sqlx_migrations FROM {role}");
+        run(connection, statement).await
+    }
 }
 
 /// PostgreSQL puts the statement together: neither name nor password can break out of it.
@@ -65,10 +78,4 @@ async fn make(connection: &mut PgConnection, login: &Login) -> Result<(), Migrat
     };
     tracing::info!(role = login.user, "creating the role of API and workers");
     run(connection, statement).await
-}
-
-/// Runs statements without parameters.
-async fn run(connection: &mut PgConnection, statements: String) -> Result<(), MigrateError> {
-    let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await;
-    Ok(done.map(drop).map_err(PostgresError::from)?)
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use birbnest_core::config::{PostgresConfig, Secrets};
-use birbnest_stores::postgres::{Login, PostgresError, connect_alone};
+use birbnest_stores::postgres::{PostgresError, connect_alone};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection,
     error::DatabaseError,
     migrate::{self, Migrate, Migration, Migrator},
 };
 
-use crate::{MigrateError, roles, spread::spread};
+use crate::{MigrateError, roles::Lesser, spread::spread};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -35,31 +35,19 @@ pub struct Applied {
 
 /// Brings the schema up to date.
 pub(crate) async fn migrate(secrets: &Secrets, config: &PostgresConfig) -> Result<Applied, MigrateError> {
-    let Some(owner) = &secrets.postgres_owner_url else {
-        return migrate_as(&secrets.postgres_url, config, None).await;
-    };
-    let login = secrets.postgres_url.parse().map_err(PostgresError::from)?;
-    migrate_as(owner, config, Some(&login)).await
-}
-
-/// With the role of this address, for API and workers that use another one, if they do.
-async fn migrate_as(
-    url: &str,
-    config: &PostgresConfig,
-    login: Option<&Login>,
-) -> Result<Applied, MigrateError> {
-    let mut connection = connect(url, config).await?;
+    let mut connection = connect(secrets.owner_url(), config).await?;
     lock(&mut connection, &config.schema).await?;
     create_schema(&mut connection, &config.schema).await?;
     let applied = async {
         // Before there is anything new that they would need.
-        if let Some(login) = login {
-            roles::admit(&mut connection, &config.schema, login).await?;
+        let lesser = lesser(&mut connection, &config.schema, secrets).await?;
+        if let Some(lesser) = &lesser {
+            lesser.admit(&mut connection).await?;
         }
         let applied = apply_pending(&mut connection).await?;
         spread(&mut connection, config.table_partitions).await?;
-        if let Some(login) = login {
-            roles::keep_the_books(&mut connection, &config.schema, login).await?;
+        if let Some(lesser) = &lesser {
+            lesser.keep_the_books(&mut connection).await?;
         }
         Ok(applied)
     }
@@ -69,9 +57,22 @@ async fn migrate_as(
     applied
 }
 
+/// The role of API and workers, where it is another one than the owner's.
+async fn lesser(
+    connection: &mut PgConnection,
+    schema: &str,
+    secrets: &Secrets,
+) -> Result<Option<Lesser>, MigrateError> {
+    if secrets.postgres_owner_url.is_none() {
+        return Ok(None);
+    }
+    let login = secrets.postgres_url.parse().map_err(PostgresError::from)?;
+    Lesser::of(connection, schema, &login).await
+}
+
 /// Drops the schema with everything in it.
-pub(crate) async fn drop(url: &str, config: &PostgresConfig) -> Result<(), MigrateError> {
-    let mut connection = connect(url, config).await?;
+pub(crate) async fn drop(secrets: &Secrets, config: &PostgresConfig) -> Result<(), MigrateError> {
+    let mut connection = connect(secrets.owner_url(), config).await?;
     lock(&mut connection, &config.schema).await?;
     run(
         &mut connection,
@@ -204,7 +205,7 @@ fn of_run(error: migrate::MigrateError, migration: Option<&Migration>) -> Migrat
 }
 
 /// Runs statements without parameters. The caller answers for their text.
-async fn run(connection: &mut PgConnection, statements: String) -> Result<(), MigrateError> {
+pub(crate) async fn run(connection: &mut PgConnection, statements: String) -> Result<(), MigrateError> {
     let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await;
     Ok(done.map(std::mem::drop).map_err(PostgresError::from)?)
 }

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     Shutdown, Tls,
     patience::{Patient, Tight},
-    tls::Channel,
+    tls,
 };
 
 /// How long a client may take to send the head of a request; idle connections are closed by it too, so it is above
@@ -139,11 +139,11 @@ impl<S: Answers> Connections<S> {
             Welcome::Usual => (&self.usual, HEADER_READ_TIMEOUT),
             Welcome::Hurried | Welcome::Crowded => (&self.hurried, HURRIED_HEADER_READ_TIMEOUT),
         };
-        let (builder, tls, tight) = (Arc::clone(builder), self.tls.clone(), Arc::clone(&self.tight));
+        let (builder, encryption, tight) = (Arc::clone(builder), self.tls.clone(), Arc::clone(&self.tight));
         // Counts as open from now on, whatever the client has yet to agree on.
         let watcher = self.open.watcher();
         tokio::spawn(async move {
-            match Channel::open(stream, tls).await {
+            match tls::open(stream, encryption).await {
                 Ok(channel) => {
                     let stream = Patient::new(channel, tight, greeting);
                     let connection = builder.serve_connection(TokioIo::new(stream), polite);

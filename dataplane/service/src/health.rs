@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use birbnest_core::NOT_REACHED;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -149,13 +150,6 @@ impl Health {
     }
 }
 
-/// What everybody says before the first attempt is over.
-const NOT_REACHED: &str = "not reached yet";
-
-fn is_early(reason: &str) -> bool {
-    reason == NOT_REACHED || reason == "not connected yet"
-}
-
 /// `name: reason`.
 fn told((name, state): (&&'static str, &State)) -> String {
     format!("{name}: {}", state.trouble.as_deref().unwrap_or("healthy"))
@@ -218,7 +212,7 @@ impl Check {
             Some(reason) if was_healthy => {
                 tracing::warn!(backend = self.name, reason, "the backend is missing");
             }
-            Some(reason) if !state.reached_once && state.trouble != trouble && !is_early(reason) => {
+            Some(reason) if !state.reached_once && state.trouble != trouble && reason != NOT_REACHED => {
                 tracing::warn!(
                     backend = self.name,
                     reason,

@@ -19,7 +19,7 @@ pub use connections::{Answers, Crowded, Drained};
 pub use cores::{Bounds, Cores};
 pub use health::{Check, Health, Heartbeat};
 pub use launch::{EXIT_FAILURE, EXIT_INVALID_CONFIG, Threads, launch, launch_with};
-pub use mounted::{Files, MountError, follow};
+pub use mounted::{Files, Mount, MountError};
 pub use patience::Tight;
 pub use probes::{PROBES, probes_router};
 pub use serve::{listen, serve};

@@ -44,78 +44,77 @@ pub enum MountError {
     },
 }
 
-/// Makes something from the files of a folder, and again whenever they change, until the shutdown. While what they hold cannot be
-/// used, the last that could be is kept, and the log says so.
-///
-/// # Errors
-/// When the files cannot be used now.
-pub fn follow<T, E>(
-    folder: &Path,
-    shutdown: &Shutdown,
-    make: impl Fn(&Files) -> Result<T, E> + Send + 'static,
-) -> Result<Arc<ArcSwap<T>>, MountError>
-where
-    T: Send + Sync + 'static,
-    E: Error + Send + Sync + 'static,
-{
-    follow_every(LOOK, folder, shutdown, make)
-}
-
-fn follow_every<T, E>(
-    period: Duration,
-    folder: &Path,
-    shutdown: &Shutdown,
-    make: impl Fn(&Files) -> Result<T, E> + Send + 'static,
-) -> Result<Arc<ArcSwap<T>>, MountError>
-where
-    T: Send + Sync + 'static,
-    E: Error + Send + Sync + 'static,
-{
-    let mount = Mount(folder.to_owned());
-    let mut seen = mount.read()?;
-    let current = Arc::new(ArcSwap::from_pointee(
-        make(&seen).map_err(|error| mount.refused(error))?,
-    ));
-    let (kept, shutdown) = (Arc::clone(&current), shutdown.clone());
-    tokio::spawn(async move {
-        let mut looks = interval(period);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while shutdown.or(looks.tick()).await.is_some() {
-            let files = match mount.read() {
-                Ok(files) if files == seen => continue,
-                Ok(files) => files,
-                Err(error) => {
-                    tracing::error!(%error, "what was read before is kept");
-                    continue;
-                }
-            };
-            match make(&files) {
-                Ok(new) => {
-                    kept.store(Arc::new(new));
-                    tracing::info!(folder = %mount.0.display(), "read again: it has changed");
-                }
-                Err(error) => tracing::error!(error = %mount.refused(error), "what was read before is kept"),
-            }
-            seen = files;
-        }
-    });
-    Ok(current)
-}
-
 /// The folder of a mounted Secret.
-struct Mount(PathBuf);
+pub struct Mount {
+    folder: PathBuf,
+    /// Between two looks.
+    period: Duration,
+}
 
 impl Mount {
+    /// The one that is mounted there.
+    pub fn at(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            period: LOOK,
+        }
+    }
+
+    /// Makes something from the files, and again whenever they change, until the shutdown. While what they hold cannot be used,
+    /// the last that could be is kept, and the log says so.
+    ///
+    /// # Errors
+    /// When the files cannot be used now.
+    pub fn follow<T, E>(
+        self,
+        shutdown: &Shutdown,
+        make: impl Fn(&Files) -> Result<T, E> + Send + 'static,
+    ) -> Result<Arc<ArcSwap<T>>, MountError>
+    where
+        T: Send + Sync + 'static,
+        E: Error + Send + Sync + 'static,
+    {
+        let mut seen = self.read()?;
+        let first = make(&seen).map_err(|error| self.refused(error))?;
+        let current = Arc::new(ArcSwap::from_pointee(first));
+        let (kept, shutdown) = (Arc::clone(&current), shutdown.clone());
+        tokio::spawn(async move {
+            let mut looks = interval(self.period);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            while shutdown.or(looks.tick()).await.is_some() {
+                let files = match self.read() {
+                    Ok(files) if files == seen => continue,
+                    Ok(files) => files,
+                    Err(error) => {
+                        tracing::error!(%error, "what was read before is kept");
+                        continue;
+                    }
+                };
+                match make(&files) {
+                    Ok(new) => {
+                        kept.store(Arc::new(new));
+                        tracing::info!(folder = %self.folder.display(), "read again: it has changed");
+                    }
+                    Err(error) => {
+                        tracing::error!(error = %self.refused(error), "what was read before is kept");
+                    }
+                }
+                seen = files;
+            }
+        });
+        Ok(current)
+    }
+
     fn read(&self) -> Result<Files, MountError> {
-        read(&self.0).map_err(|source| MountError::Read {
-            folder: self.0.display().to_string(),
+        read(&self.folder).map_err(|source| MountError::Read {
+            folder: self.folder.display().to_string(),
             source,
         })
     }
 
     fn refused(&self, error: impl Error + Send + Sync + 'static) -> MountError {
         MountError::Content {
-            folder: self.0.display().to_string(),
+            folder: self.folder.display().to_string(),
             source: error.into(),
         }
     }
@@ -166,8 +165,11 @@ mod tests {
             tell.send(made.clone().ok()).unwrap();
             made
         };
-        let period = Duration::from_millis(5);
-        let current = follow_every(period, folder.path(), &Shutdown::new(), make).unwrap();
+        let mount = Mount {
+            period: Duration::from_millis(5),
+            ..Mount::at(folder.path())
+        };
+        let current = mount.follow(&Shutdown::new(), make).unwrap();
         let next = || told.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!((next(), **current.load()), (Some(1), 1));
         write("two");
@@ -182,12 +184,13 @@ mod tests {
     async fn what_cannot_be_used_at_first_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("number"), "one").unwrap();
-        let refused = follow(folder.path(), &Shutdown::new(), number).unwrap_err();
+        let follow = |folder: &Path| Mount::at(folder).follow(&Shutdown::new(), number);
+        let refused = follow(folder.path()).unwrap_err();
         assert!(
             refused.to_string().ends_with("invalid digit found in string"),
             "{refused}"
         );
-        let missing = follow(&folder.path().join("none"), &Shutdown::new(), number).unwrap_err();
+        let missing = follow(&folder.path().join("none")).unwrap_err();
         assert!(missing.to_string().starts_with("cannot read "), "{missing}");
     }
 }

@@ -1,13 +1,6 @@
 //! TLS of the HTTP server, by a certificate that may be renewed while it serves.
 
-use std::{
-    fmt, io,
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use rustls::{
@@ -16,16 +9,13 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_util::either::Either;
 
 use crate::{
     Shutdown,
-    mounted::{Files, MountError, follow},
+    mounted::{Files, Mount, MountError},
 };
 
 /// The certificate, with those that lead to its root: the key of a Secret of type `kubernetes.io/tls`.
@@ -47,7 +37,7 @@ impl Tls {
     /// # Errors
     /// When they cannot be used now.
     pub fn follow(folder: &Path, shutdown: &Shutdown) -> Result<Self, MountError> {
-        let current = follow(folder, shutdown, certified)?;
+        let current = Mount::at(folder).follow(shutdown, certified)?;
         let mut config = ServerConfig::builder()
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Current(current)));
@@ -97,77 +87,14 @@ impl fmt::Debug for Current {
     }
 }
 
-/// An accepted connection, with or without TLS. Not a type parameter: the whole of HTTP would be compiled twice.
-pub(crate) enum Channel {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
+/// An accepted connection, without or with TLS. Not a type parameter: the whole of HTTP would be compiled twice.
+pub(crate) type Channel = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-impl Channel {
-    /// Agrees with the client on how to speak.
-    pub(crate) async fn open(stream: TcpStream, tls: Option<Tls>) -> io::Result<Self> {
-        let Some(Tls(acceptor)) = tls else {
-            return Ok(Self::Plain(stream));
-        };
-        let agreed = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
-        Ok(Self::Tls(Box::new(agreed)))
-    }
-}
-
-impl AsyncRead for Channel {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Channel {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
+/// Agrees with the client on how to speak.
+pub(crate) async fn open(stream: TcpStream, tls: Option<Tls>) -> io::Result<Channel> {
+    let Some(Tls(acceptor)) = tls else {
+        return Ok(Either::Left(stream));
+    };
+    let agreed = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    Ok(Either::Right(Box::new(agreed)))
 }

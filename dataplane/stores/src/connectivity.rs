@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use birbnest_core::NOT_REACHED;
 use futures::future::select_all;
 use tokio::sync::watch::{self, Receiver};
 
@@ -57,7 +58,7 @@ impl Connectivity {
 
 impl Default for Connectivity {
     fn default() -> Self {
-        Self::Lost("not connected yet".to_owned())
+        Self::Lost(NOT_REACHED.to_owned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use birbnest_core::{Layout, Partition};
+use birbnest_core::{Layout, NOT_REACHED, Partition};
 use birbnest_service::Check;
 
 /// Whether messages can be pulled: of every partition.
@@ -27,7 +27,7 @@ impl SourceHealth {
     /// These are the partitions from now on, none of which has been reached.
     pub(crate) fn expect(&self, layout: Layout) {
         self.update(|troubles| {
-            let unreached = |partition| (partition, "not reached yet".to_owned());
+            let unreached = |partition| (partition, NOT_REACHED.to_owned());
             *troubles = layout.partitions().map(unreached).collect();
             true
         });

@@ -3,6 +3,7 @@
 
 mod backends;
 mod door;
+mod foreign;
 mod nest;
 mod operators;
 mod own_operator;
@@ -12,6 +13,7 @@ mod tools;
 
 pub use backends::Backends;
 pub use door::{Door, Verdict};
+pub use foreign::ForeignKind;
 pub use nest::{Child, Nest, condition_of, is_rolled_out, is_true};
 pub use operators::Operator;
 pub use own_operator::OwnOperator;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use birbnest_e2e::{
     certificate::Certificate,
     client::{Answer, ApiClient},
-    cluster::{Nest, Space, story},
+    cluster::{ForeignKind, Nest, Space, story},
     wait::{eventually, eventually_within, seen},
 };
 use k8s_openapi::{
@@ -14,14 +14,10 @@ use k8s_openapi::{
         core::v1::{Pod, Secret, Service},
         networking::v1::Ingress,
     },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{
-    Api, ResourceExt,
-    api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
-};
+use kube::ResourceExt;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{merge, plugin::birbnest, small};
 
@@ -29,6 +25,15 @@ use crate::{merge, plugin::birbnest, small};
 const BROUGHT: Duration = Duration::from_mins(3);
 /// The operator looks every minute whether the kinds are there, and then starts again.
 const NOTICED: Duration = Duration::from_mins(3);
+
+const ROUTES: ForeignKind = ForeignKind {
+    group: "gateway.networking.k8s.io",
+    kind: "HTTPRoute",
+    annotations: &[(
+        "api-approved.kubernetes.io",
+        "https://github.com/kubernetes-sigs/gateway-api/pull/2997",
+    )],
+};
 
 #[tokio::test]
 async fn a_nest_with_tls_and_keys_follows_its_secrets_without_a_restart() {
@@ -117,11 +122,11 @@ async fn a_nest_is_reached_through_what_its_spec_asks_for() {
             ("open-api", port.name)
         );
 
-        install_routes(space).await;
+        ROUTES.install(space).await;
         let route = json!({ "api": { "httpRoute": { "parentRefs": [{ "name": "door" }] } } });
         nest.patch(json!({ "spec": route })).await;
         let routed = eventually_within(NOTICED, "there is a route", || async {
-            let found = routes(space).get_opt("open-api").await;
+            let found = ROUTES.objects(space).get_opt("open-api").await;
             found.map_err(|error| error.to_string())?.ok_or("there is none".to_owned())
         })
         .await;
@@ -133,7 +138,7 @@ async fn a_nest_is_reached_through_what_its_spec_asks_for() {
             .await;
         eventually("the doors are closed", || async {
             let ingress = space.api::<Ingress>().get_opt("open-api").await;
-            let route = routes(space).get_opt("open-api").await;
+            let route = ROUTES.objects(space).get_opt("open-api").await;
             let service = space.api::<Service>().get("open-api").await;
             let service = service.map_err(|error| error.to_string())?;
             let left = (
@@ -183,38 +188,4 @@ async fn pods(nest: &Nest) -> Vec<(String, i32)> {
         statuses.map_or(0, |statuses| statuses[0].restart_count)
     };
     pods.iter().map(|pod| (pod.name_any(), restarts(pod))).collect()
-}
-
-fn routes(space: &Space) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
-    Api::namespaced_with(space.client.clone(), &space.name, &ApiResource::from_gvk(&kind))
-}
-
-/// As much of the definition as the API server wants; it stays, as other stories may meet it as well.
-async fn install_routes(space: &Space) {
-    let anything: Value = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-    let name = "httproutes.gateway.networking.k8s.io";
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": name,
-            "annotations": { "api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/gateway-api/pull/2997" },
-        },
-        "spec": {
-            "group": "gateway.networking.k8s.io",
-            "scope": "Namespaced",
-            "names": { "kind": "HTTPRoute", "plural": "httproutes", "singular": "httproute" },
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": anything } } },
-            }],
-        },
-    });
-    let definitions = space.all::<CustomResourceDefinition>();
-    let params = PatchParams::apply("story").force();
-    let applied = definitions.patch(name, &params, &Patch::Apply(&definition)).await;
-    applied.unwrap();
 }

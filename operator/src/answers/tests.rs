@@ -153,3 +153,13 @@ async fn what_is_only_read_is_read_when_there_is_something_new() {
     scene.changes(config_map("2", "kubectl-edit"));
     assert_eq!(look(&scene).await, ["GET"]);
 }
+
+#[test]
+fn who_owns_the_replicas_is_read_from_the_managed_fields() {
+    let owns = |fields: Value| {
+        let entry = json!({ "manager": "somebody", "fieldsType": "FieldsV1", "fieldsV1": fields });
+        owns_replicas(&serde_json::from_value(entry).unwrap())
+    };
+    assert!(owns(json!({ "f:spec": { "f:replicas": {} } })));
+    assert!(!owns(json!({ "f:spec": { "f:template": {} } })));
+}

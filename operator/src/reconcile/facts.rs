@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 
 /// Why something is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +53,6 @@ pub(super) struct Rollout {
     pub(super) total: i32,
     /// Whether the figures are about the newest template.
     pub(super) observed: bool,
-    /// Why Kubernetes does not make its pods: a quota or an admission policy, in its own words.
-    pub(super) refused: Option<String>,
     /// What keeps its pods from being ready.
     pub(super) trouble: Option<Why>,
     /// Who else sets the number of its pods.
@@ -92,14 +90,15 @@ impl From<&Deployment> for Rollout {
             available: status.available_replicas.unwrap_or(0),
             total: status.replicas.unwrap_or(0),
             observed: status.observed_generation >= deployment.metadata.generation,
-            refused: refusal(&status),
             trouble: None,
             contest: None,
         }
     }
 }
 
-fn refusal(status: &DeploymentStatus) -> Option<String> {
+/// Why Kubernetes does not make the pods: a quota or an admission policy, in its own words.
+pub(super) fn refusal(deployment: &Deployment) -> Option<String> {
+    let status = deployment.status.as_ref()?;
     let conditions = status.conditions.iter().flatten();
     let mut failing = conditions.filter(|said| said.type_ == "ReplicaFailure" && said.status == "True");
     failing
@@ -126,7 +125,7 @@ pub(super) fn selector(labels: &BTreeMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentSpec};
+    use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentSpec, DeploymentStatus};
 
     use super::*;
 
@@ -198,7 +197,7 @@ mod tests {
                 conditions: Some(vec![said(status)]),
                 ..Default::default()
             };
-            Rollout::from(&deployment(2, status)).refused
+            refusal(&deployment(2, status))
         };
         assert_eq!(refused("True").as_deref(), Some("exceeded quota: full"));
         assert_eq!(refused("False"), None);

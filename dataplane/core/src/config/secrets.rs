@@ -36,6 +36,11 @@ impl Secrets {
             postgres_owner_url: optional("BIRBNEST_POSTGRES_OWNER_URL"),
         })
     }
+
+    /// The address with the role that owns the schema.
+    pub fn owner_url(&self) -> &str {
+        self.postgres_owner_url.as_ref().unwrap_or(&self.postgres_url)
+    }
 }
 
 fn required(name: &'static str) -> Result<String, MissingSecret> {

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::{Migrated, contest::contest, owner::Owner, streams::Log};
 use crate::{
     address::probe,
-    answers::ours,
+    answers::{ours, owns_replicas},
     cluster::ClusterError,
     context::Context,
     events::about,
@@ -16,7 +16,7 @@ use crate::{
     reconcile::{
         build::Workloads,
         dereference::Addresses,
-        facts::{Rollout, Step, Why, selector},
+        facts::{Rollout, Step, Why, refusal, selector},
         pods,
         validate::{Component, NestId, ValidNest},
     },
@@ -108,18 +108,12 @@ async fn release_replicas(ctx: &Context, api: &Deployment) -> Result<(), Cluster
     let Some(replicas) = found.spec.as_ref().and_then(|spec| spec.replicas) else {
         return Ok(());
     };
-    if owns_replicas(&found) {
+    if ours(&found).into_iter().any(owns_replicas) {
         ctx.cluster
             .scale::<Deployment>(&namespace, &name, replicas)
             .await?;
     }
     Ok(())
-}
-
-fn owns_replicas(deployment: &Deployment) -> bool {
-    let ours = ours(deployment).into_iter();
-    ours.filter_map(|entry| entry.fields_v1.as_ref())
-        .any(|fields| fields.0["f:spec"]["f:replicas"].is_object())
 }
 
 /// How far a Deployment is and, when its pods are not ready, why.
@@ -132,7 +126,7 @@ async fn examine(
     if rollout.is_complete() && rollout.is_full() {
         return Ok(rollout);
     }
-    if let Some(refused) = rollout.refused.take() {
+    if let Some(refused) = refusal(deployment) {
         rollout.trouble = Some(Why::waiting("PodsRefused", refused));
         return Ok(rollout);
     }
@@ -208,28 +202,5 @@ fn rule(valid: &ValidNest, facts: &Facts) -> Rule {
         target_queue_depth: range.target_queue_depth,
         drain_target: range.drain_target,
         stabilization: range.scale_down_stabilization,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::cluster::FIELD_MANAGER;
-
-    #[test]
-    fn who_owns_the_replicas_is_read_from_the_managed_fields() {
-        let deployment = |manager: &str, fields: serde_json::Value| -> Deployment {
-            let entry = json!({"manager": manager, "operation": "Apply", "fieldsType": "FieldsV1", "fieldsV1": fields});
-            serde_json::from_value(json!({"metadata": {"managedFields": [entry]}})).unwrap()
-        };
-        let replicas = json!({"f:spec": {"f:replicas": {}}});
-        assert!(owns_replicas(&deployment(FIELD_MANAGER, replicas.clone())));
-        assert!(!owns_replicas(&deployment("kube-controller-manager", replicas)));
-        assert!(!owns_replicas(&deployment(
-            FIELD_MANAGER,
-            json!({"f:spec": {"f:template": {}}})
-        )));
     }
 }

@@ -4,7 +4,6 @@ use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule, IngressServiceBackend,
     IngressSpec, IngressTLS, ServiceBackendPort,
 };
-use kube::api::{DynamicObject, TypeMeta};
 use serde_json::json;
 
 use super::metadata;
@@ -61,14 +60,6 @@ pub(super) fn route(nest: &ValidNest) -> Option<Foreign> {
     if !asked.hostnames.is_empty() {
         spec["hostnames"] = json!(asked.hostnames);
     }
-    let kind = http_route();
-    let object = DynamicObject {
-        types: Some(TypeMeta {
-            api_version: kind.api_version.clone(),
-            kind: kind.kind.clone(),
-        }),
-        metadata: metadata::of(&nest.id, Component::Api),
-        data: json!({ "spec": spec }),
-    };
-    Some(Foreign { kind, object })
+    let metadata = metadata::of(&nest.id, Component::Api);
+    Some(Foreign::new(http_route(), metadata, &spec))
 }

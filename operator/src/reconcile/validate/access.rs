@@ -1,5 +1,7 @@
 //! How the HTTP API is reached, and by whom.
 
+use std::collections::BTreeSet;
+
 use birbnest_crds::{ApiHttpRouteSpec, ApiIngressSpec, ApiServiceSpec, ApiSpec};
 
 use super::{Invalid, SecretDigests};
@@ -31,12 +33,10 @@ pub enum ApiKeys {
 impl Access {
     /// Checks what the spec says against the Secrets that it names.
     pub(super) fn of(spec: &ApiSpec, secrets: &SecretDigests) -> Result<Self, Invalid> {
-        let tls = spec
-            .tls
-            .as_ref()
-            .map(|tls| certificate(&tls.secret_name, secrets));
+        let tls = spec.tls.as_ref();
+        let tls = tls.map(|tls| CERTIFICATE.check(&tls.secret_name, secrets));
         let keys = spec.auth.api_keys.as_ref().map(|keys| match &keys.secret_name {
-            Some(name) => api_keys(name, secrets),
+            Some(name) => API_KEYS.check(name, secrets).map(ApiKeys::Secret),
             None => Ok(ApiKeys::Generated),
         });
         Ok(Self {
@@ -59,29 +59,34 @@ impl Access {
     }
 }
 
-fn certificate(name: &str, secrets: &SecretDigests) -> Result<String, Invalid> {
-    let (field, needed) = (
-        "spec.api.tls.secretName",
-        "a certificate in tls.crt and its key in tls.key, both PEM",
-    );
-    let name = name.to_owned();
-    match secrets.mounted(&name) {
-        None => Err(Invalid::MountNotFound { field, name, needed }),
-        Some(keys) if keys.contains("tls.crt") && keys.contains("tls.key") => Ok(name),
-        Some(_) => Err(Invalid::MountIncomplete { field, name, needed }),
-    }
+/// A Secret that pods mount, and what has to be in it.
+struct Mounted {
+    field: &'static str,
+    needed: &'static str,
+    is_enough: fn(&BTreeSet<String>) -> bool,
 }
 
-fn api_keys(name: &str, secrets: &SecretDigests) -> Result<ApiKeys, Invalid> {
-    let (field, needed) = (
-        "spec.api.auth.apiKeys.secretName",
-        "a key for each client, under the client's name",
-    );
-    let name = name.to_owned();
-    match secrets.mounted(&name) {
-        None => Err(Invalid::MountNotFound { field, name, needed }),
-        Some(keys) if keys.is_empty() => Err(Invalid::MountIncomplete { field, name, needed }),
-        Some(_) => Ok(ApiKeys::Secret(name)),
+const CERTIFICATE: Mounted = Mounted {
+    field: "spec.api.tls.secretName",
+    needed: "a certificate in tls.crt and its key in tls.key, both PEM",
+    is_enough: |keys| keys.contains("tls.crt") && keys.contains("tls.key"),
+};
+
+const API_KEYS: Mounted = Mounted {
+    field: "spec.api.auth.apiKeys.secretName",
+    needed: "a key for each client, under the client's name",
+    is_enough: |keys| !keys.is_empty(),
+};
+
+impl Mounted {
+    /// The name of the Secret, if it holds what is needed.
+    fn check(&self, name: &str, secrets: &SecretDigests) -> Result<String, Invalid> {
+        let (field, needed, name) = (self.field, self.needed, name.to_owned());
+        match secrets.mounted(&name) {
+            None => Err(Invalid::MountNotFound { field, name, needed }),
+            Some(keys) if !(self.is_enough)(keys) => Err(Invalid::MountIncomplete { field, name, needed }),
+            Some(_) => Ok(name),
+        }
     }
 }
 

@@ -86,6 +86,7 @@ impl SecretDigests {
             .cloned()
             .unwrap_or(SecretContent::NoSecret)
     }
+
     /// Adds a Secret that pods mount, as it was found.
     #[must_use]
     pub fn with_mounted(mut self, name: &str, secret: Option<&Secret>) -> Self {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use kube::api::{ApiResource, DynamicObject, TypeMeta};
+use kube::api::ApiResource;
 use serde_json::{Value, json};
 
 use super::{BuildError, metadata};
@@ -61,15 +61,7 @@ fn object(nest: &ValidNest, kind: ApiResource, spec: &Value) -> Foreign {
     let mut labels = nest.monitoring.labels.clone();
     labels.append(metadata.labels.get_or_insert_default());
     metadata.labels = Some(labels);
-    let object = DynamicObject {
-        types: Some(TypeMeta {
-            api_version: kind.api_version.clone(),
-            kind: kind.kind.clone(),
-        }),
-        metadata,
-        data: json!({ "spec": spec }),
-    };
-    Foreign { kind, object }
+    Foreign::new(kind, metadata, spec)
 }
 
 fn alerts(nest: &ValidNest) -> Result<Value, BuildError> {

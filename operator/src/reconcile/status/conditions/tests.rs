@@ -17,7 +17,6 @@ fn rollout(ready: i32, desired: i32) -> Rollout {
         available: ready,
         total: desired,
         observed: true,
-        refused: None,
         trouble: None,
         contest: None,
     }
