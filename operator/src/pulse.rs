@@ -1,8 +1,9 @@
 //! Notices watches that went silent.
 //!
-//! The API server sends every watch an event or a bookmark about once a minute, and closes it after some minutes. Those
-//! do not surface in a stream of objects, so the bytes are looked at: a watch without any for long is dead, and the
-//! liveness probe says so.
+//! The API server sends every watch an event or a bookmark about once a minute, and closes it after some minutes. A
+//! connection on which nothing comes for longer is given up, and its watch begins again where it was: what happened
+//! meanwhile is told then. Bookmarks do not surface in a stream of objects, so the bytes are looked at as well: a watch
+//! that does not come back by beginning again is dead, and the liveness probe says so.
 
 use std::{
     collections::HashMap,
@@ -19,8 +20,11 @@ use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
-/// Longer than the client itself waits for bytes before it starts the watch again (295 s).
-const SILENCE: Duration = Duration::from_mins(10);
+/// How long a connection may be silent while something is expected of it: bookmarks come each 60 to 75 s, and an answer
+/// within the API server's own limit of a minute.
+pub const PATIENCE: Duration = Duration::from_secs(100);
+/// In which a watch begins again several times.
+const SILENCE: Duration = Duration::from_mins(5);
 
 /// Watches by the plural of their kind.
 #[derive(Clone)]

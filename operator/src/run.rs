@@ -36,7 +36,7 @@ use crate::{
     leader::{Candidacy, Gate, LeaderError},
     metrics::Metrics,
     posture::Postures,
-    pulse::Pulses,
+    pulse::{PATIENCE, Pulses},
     reconcile::{NestId, failed, reconcile},
     scaling,
     scope::Scope,
@@ -135,8 +135,9 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
 
 type Triggers = stream::BoxStream<'static, Result<ObjectRef<GuardedNest>, watcher::Error>>;
 
-/// A client whose watches are felt for a pulse, and whose requests are counted.
-fn client(config: Config, kinds: Kinds, health: &Health, metrics: Metrics) -> Result<Client, RunError> {
+/// A client that does not wait for ever, whose watches are felt for a pulse, and whose requests are counted.
+fn client(mut config: Config, kinds: Kinds, health: &Health, metrics: Metrics) -> Result<Client, RunError> {
+    config.read_timeout = Some(PATIENCE);
     let counted = MapRequestLayer::new(move |request| {
         metrics.asks(&request);
         request

@@ -218,6 +218,7 @@ impl Reader {
                 }
                 Err(error) => {
                     self.stop_holding();
+                    let error = self.postgres.explain(error).await;
                     self.status.send_replace(Connectivity::lost(&error));
                 }
             }

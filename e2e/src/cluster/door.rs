@@ -16,9 +16,13 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, future};
 use kube::Client;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ struct Inside {
     judge: Mutex<(Judge, u64)>,
     requests: AtomicU64,
     unanswered: Notify,
+    /// How often the watches of the time fell silent.
+    hushed: watch::Sender<u64>,
 }
 
 impl Door {
@@ -65,6 +71,7 @@ impl Door {
             judge: Mutex::new((Box::new(|_| Verdict::Pass), 0)),
             requests: AtomicU64::new(0),
             unanswered: Notify::new(),
+            hushed: watch::channel(0).0,
         }));
         let router = Router::new().fallback(pass).with_state(door.clone());
         tokio::spawn(async { axum::serve(listener, router).await });
@@ -103,6 +110,11 @@ impl Door {
         self.0.unanswered.notified().await;
     }
 
+    /// Lets nothing more through on the watches that are open now, though they stay open. Those that come are heard.
+    pub fn hush_watches(&self) {
+        self.0.hushed.send_modify(|times| *times += 1);
+    }
+
     fn verdict(&self, request: &Request) -> Verdict {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         let about = |resource: &str| request.uri().path().contains(resource);
@@ -128,11 +140,26 @@ impl Door {
             Ok(body) => body,
             Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
         };
+        let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=true"));
         let request = Request::from_parts(head, kube::client::Body::from(body));
         match self.0.client.send(request).await {
+            Ok(answer) if is_watch => answer.map(|body| self.until_hushed(Body::new(body))),
             Ok(answer) => answer.map(Body::new),
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
+    }
+}
+
+impl Door {
+    /// The body up to the next hush, and then nothing for ever.
+    fn until_hushed(&self, body: Body) -> Body {
+        let mut hushed = self.0.hushed.subscribe();
+        let hush = async move {
+            let _ended = hushed.changed().await;
+        };
+        let heard = body.into_data_stream().take_until(hush);
+        // The hush takes the stream's end away as well.
+        Body::from_stream(heard.chain(futures::stream::once(future::pending())))
     }
 }
 

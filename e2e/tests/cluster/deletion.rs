@@ -125,6 +125,32 @@ async fn an_unreachable_nats_does_not_hold_a_nest_that_retains() {
     .await;
 }
 
+#[tokio::test]
+async fn a_forced_deletion_waits_for_nothing_and_says_what_it_leaves() {
+    story("forced", async |space| {
+        let backends = space.backends().await;
+        let mut spec = small();
+        spec["deletionPolicy"] = json!("Delete");
+        let nest = space.apply_nest("hasty", &spec).await;
+        nest.until_ready().await;
+        backends.nats.stop().await;
+        let before = delete(&nest).await;
+        nest.until_event("what it waits for", |reason, note| {
+            reason == "Deleting" && note.contains("force-delete")
+        })
+        .await;
+        nest.patch(json!({ "metadata": { "annotations": { "birbnest.dev/force-delete": "true" } } }))
+            .await;
+        until_gone(&nest, &before).await;
+        let streams = format!("cache_{}_hasty_*", space.name);
+        nest.until_event("what it leaves", |reason, note| {
+            reason == "DataLeftBehind" && note.contains(&streams) && note.contains("the schema birbnest")
+        })
+        .await;
+    })
+    .await;
+}
+
 /// The drained rows outlive the table that is dropped afterwards.
 const KEEP_A_COPY: &str = "
     CREATE SCHEMA copies;

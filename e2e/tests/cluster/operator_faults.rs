@@ -11,7 +11,9 @@ use axum::http::StatusCode;
 use birbnest_e2e::{
     cluster::{Child, Door, OwnOperator, Verdict, story},
     servers::Link,
+    wait::{eventually_within, seen},
 };
+use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
 use crate::{
@@ -31,6 +33,8 @@ const REST: Duration = Duration::from_secs(20);
 const REQUESTS_AT_REST: u64 = 40;
 /// What it may ask to find its way back: lists, watches, and a pass or two over the nest.
 const REQUESTS_TO_RECOVER: u64 = 400;
+/// A watch without a word is given up after less than two minutes.
+const HEARD_AGAIN: Duration = Duration::from_mins(3);
 /// Writes that one nest and one change of it cost at most, though some are refused.
 const WRITES: u64 = 150;
 
@@ -143,6 +147,41 @@ async fn an_api_server_that_is_away_costs_no_request_and_is_not_overrun_when_it_
         let asked = door.asked_in(REST).await;
         assert!(asked < REQUESTS_AT_REST, "{asked} requests at rest");
         assert_all_kept(load.stop().await, &backends).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_that_fall_silent_are_begun_again_where_they_were() {
+    story("silent", async |space| {
+        let _backends = space.backends().await;
+        let door = Door::open(space.client.clone()).await;
+        let operator = OwnOperator::new(space, door.address());
+        operator.process().start();
+        let nest = operator.apply_nest("deaf", &small()).await;
+        nest.until_ready().await;
+
+        door.hush_watches();
+        let hushed = Instant::now();
+        let change = json!({ "worker": { "batch": { "size": 100 } } });
+        nest.patch(json!({ "spec": change })).await;
+        space.delete::<Service>("deaf-api").await;
+        eventually_within(HEARD_AGAIN, "what was missed is made good", || async {
+            let observed = nest.status().await.observed_generation;
+            seen(observed, |observed| *observed == Some(2))?;
+            let service = space.api::<Service>().get_opt("deaf-api").await;
+            let service = service.map_err(|error| error.to_string())?;
+            service.map(drop).ok_or_else(|| "there is no Service".to_owned())
+        })
+        .await;
+        let deaf = hushed.elapsed();
+        eprintln!("deaf for {deaf:?}");
+        assert!(
+            deaf > Duration::from_secs(20),
+            "it was heard after {deaf:?}: nothing was hushed"
+        );
+        until_rolled_out(&nest, &change).await;
+        operator.process().assert_running();
     })
     .await;
 }

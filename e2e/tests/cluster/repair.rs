@@ -123,6 +123,10 @@ async fn streams_come_back(nest: &Nest, jetstream: &async_nats::jetstream::Conte
         },
     )
     .await;
+    nest.until_event("what was set right", |reason, note| {
+        reason == "StreamProvisioned" && note.contains("max_bytes was 5000, max_msgs was 5")
+    })
+    .await;
     nest.until_condition("StreamsReady", "True").await;
 }
 

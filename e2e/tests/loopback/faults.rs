@@ -346,3 +346,23 @@ async fn a_redis_that_only_some_can_reach_serves_an_old_copy_for_seconds_at_most
     assert_eq!(cut_off.get("robin").await.expect(200).value(), json!(2));
     assert_eq!(other.get("robin").await.expect(200).value(), json!(2));
 }
+
+#[tokio::test]
+async fn health_says_in_the_servers_own_words_why_postgresql_lets_nobody_in() {
+    let house = House::open().await;
+    let until_said = async |words: &str| {
+        eventually(&format!("/health says {words:?}"), || async {
+            let health = house.api().health().await;
+            let database = health.member("checks")["database"].to_string();
+            seen(database, |database| database.contains(words))
+        })
+        .await;
+    };
+    let taken = house.postgres.take_all_connections().await;
+    until_said("too many clients").await;
+    drop(taken);
+    house.postgres.stop().await;
+    until_said("Connection refused").await;
+    house.postgres.start().await;
+    until_said("\"healthy\"").await;
+}

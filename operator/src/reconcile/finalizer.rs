@@ -38,6 +38,7 @@ use crate::{
     cluster::{Cluster, ClusterError},
     context::Context,
     error::ReconcileError,
+    events::{Happening, about},
 };
 
 /// The finalizer of a nest whose data is deleted with it.
@@ -92,12 +93,7 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
     let progress = if is_forced(nest) {
         force(ctx, nest, &id).await
     } else if ctx.cluster.is_ending(id.namespace()).await {
-        let (namespace, name) = (id.namespace(), id.name());
-        tracing::warn!(
-            namespace,
-            name,
-            "the namespace is being deleted: streams and schema stay behind"
-        );
+        leave_behind(ctx, nest, &id, Some("the namespace is being deleted")).await;
         Ok(Ok(()))
     } else {
         wind_up(ctx, nest).await
@@ -148,22 +144,47 @@ fn with_way_out(why: &Why) -> String {
 /// Deletes what can be reached, and waits for nothing.
 async fn force(ctx: &Context, nest: &BirbNest, id: &NestId) -> Result<Step<()>, ReconcileError> {
     let seen = dereference(&ctx.cluster, nest).await?;
-    if let Ok(valid) = validate(nest, &seen.secrets, &ctx.release) {
-        let streams = &valid.settings.stream;
-        let backends = managed_backends(ctx, id).await?;
-        let deleted = match apply::open(ctx, id, &seen.addresses, &backends).await {
-            Ok(log) => provision::delete(&log, streams)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(why) => Err(why.message),
-        };
-        if let Err(error) = deleted {
-            let (namespace, name, prefix) = (id.namespace(), id.name(), &streams.prefix);
-            tracing::warn!(namespace, name, prefix, error, "streams stay behind");
+    let deleted = match validate(nest, &seen.secrets, &ctx.release) {
+        Ok(valid) => {
+            let backends = managed_backends(ctx, id).await?;
+            match apply::open(ctx, id, &seen.addresses, &backends).await {
+                Ok(log) => provision::delete(&log, &valid.settings.stream)
+                    .await
+                    .map_err(|error| error.to_string()),
+                Err(why) => Err(why.message),
+            }
         }
-    }
+        Err(invalid) => Err(invalid.to_string()),
+    };
+    leave_behind(ctx, nest, id, deleted.as_ref().err().map(String::as_str)).await;
     delete_volumes(&ctx.cluster, id).await?;
     Ok(Ok(()))
+}
+
+/// Says which data stays in backends that are not the nest's own, and why if that is true of the streams.
+async fn leave_behind(ctx: &Context, nest: &BirbNest, id: &NestId, streams_because: Option<&str>) {
+    let mut left = Vec::new();
+    if nest.spec.nats.managed.is_none()
+        && let Some(because) = streams_because
+    {
+        let prefix = id.stream_prefix();
+        left.push(format!("the streams {prefix}_* in NATS ({because})"));
+    }
+    if nest.spec.postgres.managed.is_none() {
+        left.push(format!("the schema {} in PostgreSQL", nest.spec.postgres.schema));
+    }
+    if left.is_empty() {
+        return;
+    }
+    let (namespace, name, left) = (id.namespace(), id.name(), left.join(", and "));
+    tracing::warn!(namespace, name, left, "data stays behind");
+    let happening = Happening {
+        warning: true,
+        reason: "DataLeftBehind".to_owned(),
+        action: "Delete".to_owned(),
+        note: format!("{left}: drop what is not wanted, or the next nest of this name finds it"),
+    };
+    ctx.events.tell(&about(nest), happening).await;
 }
 
 async fn wind_up(ctx: &Context, nest: &BirbNest) -> Result<Step<()>, ReconcileError> {

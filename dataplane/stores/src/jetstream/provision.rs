@@ -8,6 +8,8 @@ mod error;
 mod layouts;
 mod wanted;
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream::{
     self, Context, ErrorCode,
     consumer::Info as ConsumerInfo,
@@ -16,7 +18,7 @@ use async_nats::jetstream::{
 };
 use birbnest_core::{DrainTerm, Layout, Partition, StreamNames, Version, config::StreamConfig};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub use consumer::ensure_consumer;
 pub use error::ProvisionError;
@@ -41,14 +43,14 @@ pub struct Provisioned {
 }
 
 /// What was done to a stream or consumer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It was as it should be.
     None,
     /// It did not exist.
     Created,
-    /// It had been changed, and was set back.
-    Repaired,
+    /// It had been changed, and was set back: which settings, and what they were.
+    Repaired(Vec<String>),
 }
 
 /// Figures of one partition: what scaling and status are computed from.
@@ -299,7 +301,26 @@ async fn ensure_stream(
         return Ok(Change::None);
     }
     put_stream(js, "UPDATE", &repaired).await?;
-    Ok(Change::Repaired)
+    Ok(Change::Repaired(differences(&existing, &repaired)))
+}
+
+/// The settings that are not as they should be, by JetStream's names, each with its value.
+fn differences<S: Serialize>(found: &S, wanted: &S) -> Vec<String> {
+    let fields = |settings: &S| match serde_json::to_value(settings) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let (found, wanted) = (fields(found), fields(wanted));
+    let names: BTreeSet<&String> = found.keys().chain(wanted.keys()).collect();
+    let differing = names
+        .into_iter()
+        .filter(|name| found.get(*name) != wanted.get(*name));
+    differing
+        .map(|name| match found.get(name) {
+            Some(value) => format!("{name} was {value}"),
+            None => format!("{name} was not set"),
+        })
+        .collect()
 }
 
 async fn put_stream(js: &Context, verb: &str, settings: &StreamSettings) -> Result<(), ProvisionError> {
@@ -346,5 +367,32 @@ async fn call<Q: Serialize, A: DeserializeOwned>(
             stream: stream.to_owned(),
             source,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_right_is_named_with_its_value() {
+        let wanted = StreamSettings {
+            max_messages: 9,
+            ..StreamSettings::default()
+        };
+        let found = StreamSettings {
+            max_messages: 5,
+            description: Some("mine".to_owned()),
+            ..StreamSettings::default()
+        };
+        assert_eq!(differences(&wanted, &wanted), Vec::<String>::new());
+        assert_eq!(
+            differences(&found, &wanted),
+            ["description was \"mine\"", "max_msgs was 5"]
+        );
+        assert_eq!(
+            differences(&wanted, &found),
+            ["description was not set", "max_msgs was 9"]
+        );
     }
 }

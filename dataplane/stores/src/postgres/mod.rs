@@ -24,7 +24,7 @@ use std::{
 
 use birbnest_core::config::PostgresConfig;
 use sqlx::{
-    PgConnection, Postgres as Driver,
+    Connection, PgConnection, Postgres as Driver,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -50,6 +50,8 @@ use writer::WriterPool;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What is granted on top of the server's own limit before the connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How soon a server refuses that refuses at all.
+const REFUSED_WITHIN: Duration = Duration::from_millis(300);
 /// Connections that nobody used for so long are closed: the server's are few.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// Connections are replaced at this age, so that they follow a load balancer or a rotated password.
@@ -108,6 +110,26 @@ impl Postgres {
             sqlx::query("UPDATE fence SET updated_at = now() WHERE partition < 0").execute(&mut *lease);
         let answered = timeout(self.limit, asked).await;
         lease.end(answered).map(drop)
+    }
+
+    /// The error, in the server's own words where the pool only says that it waited for a connection in vain: it tries again
+    /// and again where a server refuses, as one does that is away or has too many connections.
+    pub async fn explain(&self, error: PostgresError) -> PostgresError {
+        if !matches!(error, PostgresError::Unavailable(sqlx::Error::PoolTimedOut)) {
+            return error;
+        }
+        let Ok(pool) = self.pool.get().await else {
+            return error;
+        };
+        // One that has all its connections is only busy, and may not open another one.
+        if pool.size() >= pool.options().get_max_connections() {
+            return error;
+        }
+        let options = pool.connect_options();
+        match timeout(REFUSED_WITHIN, PgConnection::connect_with(&options)).await {
+            Ok(Err(refused)) => PostgresError::from(refused),
+            _ => error,
+        }
     }
 
     /// Closes every connection, after those in use were given back.

@@ -309,18 +309,22 @@ const PASSING: [&str; 8] = [
 /// The event about a stream that was not as it should be.
 pub(super) fn repair(stream: &Provisioned) -> Option<Happening> {
     let mut done = Vec::new();
+    let mut warning = false;
     for (change, what) in [
-        (stream.stream_change, "stream"),
-        (stream.consumer_change, "consumer"),
+        (&stream.stream_change, "stream"),
+        (&stream.consumer_change, "consumer"),
     ] {
         match change {
             Change::None => {}
             Change::Created => done.push(format!("{what} created")),
-            Change::Repaired => done.push(format!("{what} set right")),
+            Change::Repaired(settings) => {
+                done.push(format!("{what} set right ({})", settings.join(", ")));
+                warning = true;
+            }
         }
     }
     (!done.is_empty()).then(|| Happening {
-        warning: stream.stream_change == Change::Repaired || stream.consumer_change == Change::Repaired,
+        warning,
         reason: "StreamProvisioned".to_owned(),
         action: stream.stream.clone(),
         note: format!("{}: {}", stream.stream, done.join(", ")),

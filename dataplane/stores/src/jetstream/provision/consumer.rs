@@ -16,7 +16,7 @@ use birbnest_core::DrainTerm;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Change, ProvisionError, call, found, obstruct, wanted};
+use super::{Change, ProvisionError, call, differences, found, obstruct, wanted};
 use crate::fence::Fence;
 
 /// The answer to a question for the consumers of a stream.
@@ -90,7 +90,7 @@ pub(super) async fn repair(js: &Context, stream: &str) -> Result<Change, Provisi
         return Ok(Change::None);
     }
     put(js, stream, "update", &repaired).await?;
-    Ok(Change::Repaired)
+    Ok(Change::Repaired(differences(&info.config, &repaired)))
 }
 
 /// Terms and names of the workers' consumers.
