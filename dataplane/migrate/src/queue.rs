@@ -1,8 +1,9 @@
 //! The streams as the runner sees them.
 
 use async_nats::jetstream::{self, Context};
-use birbnest_core::{Layout, Partition, Version, config::StreamConfig};
+use birbnest_core::{Layout, Partition, Version, VersionOverflow, config::StreamConfig};
 use birbnest_stores::{
+    epoch::Remembered,
     jetstream::{Lives, addresses, connect, highest_version, provision},
     postgres::{Fence, NewStream, Step},
 };
@@ -90,10 +91,13 @@ impl Queue {
     ) -> Result<Step, MigrateError> {
         let mut persisted = Version::ZERO;
         for found in provision::streams(&self.js, &self.config, from).await? {
-            let base = fences.iter().find(|fence| fence.partition == found.partition);
-            let base = base.map_or(0, |fence| fence.base.get());
-            let last = Version::new(base.saturating_add(found.info.state.last_sequence))?;
-            persisted = persisted.max(last);
+            let fence = fences.iter().find(|fence| fence.partition == found.partition);
+            let (epoch, base) = fence.map_or((0, 0), |fence| (fence.epoch, fence.base.get()));
+            let last_sequence = found.info.state.last_sequence;
+            let last = Version::new(base.saturating_add(last_sequence))?;
+            // PostgreSQL may have lost an epoch, and nobody have noticed yet.
+            let later = provision::epoch_after(&self.js, &found.info.config.name, epoch).await?;
+            persisted = persisted.max(last).max(given(later.as_ref(), last_sequence)?);
         }
         let mut reached = Version::ZERO;
         let mut streams = Vec::with_capacity(usize::from(to.count()));
@@ -104,8 +108,11 @@ impl Queue {
                 message: error.to_string(),
             })?;
             let highest = highest_version(&stream, found.info.state.last_sequence).await?;
-            reached = reached.max(highest);
+            let last_sequence = found.info.state.last_sequence;
+            let later = provision::epoch_after(&self.js, &found.info.config.name, 0).await?;
+            reached = reached.max(highest).max(given(later.as_ref(), last_sequence)?);
             streams.push(NewStream {
+                later,
                 partition: found.partition,
                 incarnation: self.lives.incarnation(&found.info).await?,
                 name: found.info.config.name,
@@ -123,6 +130,11 @@ impl Queue {
             reached,
         })
     }
+}
+
+/// The highest version that may have been given in an epoch that PostgreSQL has lost.
+fn given(later: Option<&Remembered>, last_sequence: u64) -> Result<Version, VersionOverflow> {
+    later.map_or(Ok(Version::ZERO), |later| later.highest(last_sequence))
 }
 
 /// For messages.

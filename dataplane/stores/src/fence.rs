@@ -11,6 +11,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     Connectivity,
+    epoch::Remembered,
     lease::Leases,
     postgres::{KnownLayout, Postgres, PostgresError},
     redis::Generations,
@@ -30,19 +31,35 @@ const LONGEST_HOLD: Duration = Duration::from_secs(6);
 
 /// What the fence says to a connection that wants to publish.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Judgement {
+pub enum Judgement<'a> {
     /// It is the stream that the fence names, with everything that is recorded.
     Pass,
     /// Sequences may repeat: the epoch must be raised first. Says why.
     Raise(&'static str),
+    /// PostgreSQL has lost this epoch, in which connections may be alive.
+    Restore(&'a Remembered),
     /// The fence is that of another stream: another nest uses this schema.
     Foreign,
 }
 
-/// Compares the stream that a connection sees with the fence, which was read before.
-pub fn judge(fence: &Fence, stream: &str, incarnation: &Incarnation, last_sequence: u64) -> Judgement {
+/// Compares the stream that a connection sees with the fence, which was read before. `later` is an epoch that NATS remembers and
+/// the fence does not know.
+pub fn judge<'a>(
+    fence: &Fence,
+    later: Option<&'a Remembered>,
+    stream: &str,
+    incarnation: &Incarnation,
+    last_sequence: u64,
+) -> Judgement<'a> {
     if fence.stream != stream {
         return Judgement::Foreign;
+    }
+    if let Some(later) = later {
+        return if later.incarnation == *incarnation {
+            Judgement::Restore(later)
+        } else {
+            Judgement::Raise("the database has lost an epoch, and the stream is another one")
+        };
     }
     if fence.incarnation != *incarnation {
         return Judgement::Raise("the stream or its server is another one");

@@ -42,10 +42,10 @@ impl Leases {
             until: asked + LEASE,
         };
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Answers may overtake each other.
-        let newer = held
-            .get(&fence.partition)
-            .is_none_or(|held| (held.epoch, held.until) < (new.epoch, new.until));
+        // Answers may overtake each other. But PostgreSQL may have lost an epoch, or all with its tables.
+        let newer = held.get(&fence.partition).is_none_or(|held| {
+            (held.epoch, held.until) < (new.epoch, new.until) || held.until <= Instant::now()
+        });
         if fence.mode == Mode::Queue && newer {
             held.insert(fence.partition, new);
         }
@@ -98,6 +98,18 @@ mod tests {
         assert!(leases.holds(PARTITION, 1));
         assert!(!leases.holds(PARTITION, 2));
         assert!(!leases.holds(Partition(1), 1));
+    }
+
+    #[test]
+    fn an_epoch_that_was_lost_gives_way_when_its_lease_has_ended() {
+        let leases = Leases::default();
+        leases.renew(&fence(3, Mode::Queue), Instant::now());
+        leases.renew(&fence(1, Mode::Queue), Instant::now());
+        assert!(!leases.holds(PARTITION, 1));
+        let leases = Leases::default();
+        leases.renew(&fence(3, Mode::Queue), ago(LEASE));
+        leases.renew(&fence(1, Mode::Queue), Instant::now());
+        assert!(leases.holds(PARTITION, 1));
     }
 
     #[test]

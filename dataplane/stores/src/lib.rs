@@ -3,6 +3,7 @@
 
 mod backends;
 mod connectivity;
+pub mod epoch;
 pub mod fence;
 pub mod jetstream;
 mod lease;

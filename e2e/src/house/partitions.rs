@@ -73,6 +73,14 @@ impl House {
         Ok(log)
     }
 
+    /// Runs the migrations again, as the operator does.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn migrate(&self) {
+        super::migrate(&self.config, &self.runner.addresses, &self.runner.directory).await;
+    }
+
     fn note_spread_over(&self, partitions: u16) {
         let mut layout = self.runner.layout.write().unwrap_or_else(PoisonError::into_inner);
         if layout.count() != partitions {

@@ -9,6 +9,7 @@ use birbnest_e2e::{
 };
 use reqwest::Method;
 use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -174,4 +175,32 @@ async fn logs_are_json_with_the_request_id_that_the_client_sees_and_hold_no_secr
             "{line}"
         );
     }
+}
+
+/// As after a mistake in the database, or a restore from a dump: everything of the schema gets a new identity.
+#[tokio::test]
+async fn tables_that_were_dropped_and_made_anew_are_used_by_whoever_runs() {
+    let house = House::open().await;
+    house.put("old", json!(1)).await.expect(201);
+    house.until_row("old", |_| true).await;
+    for _ in 0..20 {
+        house.get("missing").await.expect(404);
+    }
+    let mut connection = PgConnection::connect(house.table.url()).await.unwrap();
+    let drop = format!("DROP SCHEMA {} CASCADE", house.config.postgres.schema);
+    connection.execute(AssertSqlSafe(drop)).await.unwrap();
+    house.migrate().await;
+    eventually("writes reach the new tables", || async {
+        let answer = house.put("new", json!(2)).await;
+        if !answer.status.is_success() {
+            return Err(format!("{answer:?}"));
+        }
+        seen(house.table.row("new").await.unwrap().is_some(), |there| *there)
+    })
+    .await;
+    eventually("misses are answered from the new tables", || async {
+        seen(house.get("nobody").await, |answer| answer.status == 404)
+    })
+    .await;
+    house.get("new").await.expect(200);
 }

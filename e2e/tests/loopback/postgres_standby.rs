@@ -130,3 +130,41 @@ async fn commits_that_the_standby_never_saw_come_back_from_the_stream() {
     house.get("wren").await.expect(404);
     assert!(house.put("robin", json!(4)).await.expect(201).version() > made);
 }
+
+#[tokio::test]
+async fn an_epoch_that_the_standby_never_saw_is_not_given_again() {
+    let mut house = plan(60).apis(2).open().await;
+    let before = house.put("robin", json!(1)).await.expect(201).version();
+    until_replicated(&house, "robin", before).await;
+    house.standby().fall_behind().await;
+    // A single server that comes back is another life: the epoch is raised.
+    house.nats.kill9();
+    house.nats.start().await;
+    house.until_writable().await;
+    let late = house.put("robin", json!(2)).await.expect(201).version();
+    assert!(late > before + (1 << 32), "{late} after {before}");
+
+    fail_over(&mut house).await;
+    // One API has lived through it all, another one comes now.
+    house.apis[1].kill9();
+    house.apis[1].start().await;
+    house.apis[1].until_ready().await;
+    let mut last = late;
+    for turn in 0..20 {
+        let api = &house.apis[turn % 2].client;
+        eventually("a write is taken", || async {
+            let answer = api.put("robin", json!(turn)).await;
+            seen(answer, |answer| answer.status == 201)
+        })
+        .await;
+        for api in &house.apis {
+            let read = api.client.get("robin").await.expect(200);
+            assert_eq!(read.value(), json!(turn));
+            assert!(read.version() > last, "{} after {last}", read.version());
+        }
+        last = house.get("robin").await.version();
+    }
+    house
+        .until_row("robin", |row| row.version.cast_unsigned() == last)
+        .await;
+}

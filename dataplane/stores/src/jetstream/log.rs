@@ -1,6 +1,6 @@
 //! The persist streams over whatever connection has passed the fence.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use birbnest_core::{
@@ -17,7 +17,7 @@ use super::{
     error::{AppendError, ReadError},
     reach::Reach,
     session::{self, Session},
-    switch::Switch,
+    switch::{Closed, Switch},
     turn::{Expected, Turn},
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Log {
             fences: fences.clone(),
             reach: reach.clone(),
             on_outage,
-            closed: BTreeMap::new(),
+            closed: Closed::default(),
         };
         tokio::spawn(switch.run(Arc::downgrade(&session)));
         let connector = session::Connector {

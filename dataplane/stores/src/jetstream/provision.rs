@@ -20,7 +20,7 @@ use birbnest_core::{DrainTerm, Layout, Partition, StreamNames, Version, config::
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-pub use consumer::ensure_consumer;
+pub use consumer::{ensure_consumer, epoch_after};
 pub use error::ProvisionError;
 pub use layouts::{Found, layout, retire, seal, streams};
 pub use wanted::OWNER_KEY;

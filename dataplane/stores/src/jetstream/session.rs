@@ -18,7 +18,9 @@ use async_nats::{
     },
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
-use birbnest_core::{Base, Layout, OnQueueOutage, Partition, StreamNames, config::StreamConfig};
+use birbnest_core::{
+    Base, Layout, OnQueueOutage, Partition, StreamNames, VersionOverflow, config::StreamConfig,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,9 +36,10 @@ use super::{
 };
 use crate::{
     Connectivity,
-    fence::{Fence, FenceWatch, Judgement, Mode, judge},
+    epoch::Beginning,
+    fence::{Fence, FenceWatch, Judgement, Mode, WATCH_INTERVAL, judge},
     lease::Leases,
-    postgres::{Postgres, PostgresError},
+    postgres::{Postgres, PostgresError, Raised},
 };
 
 /// How often pods that pass the fence at once may get in each other's way before one gives up and starts again.
@@ -85,6 +88,28 @@ impl Session {
     pub(super) fn gate(&self, partition: Partition) -> Option<&Arc<Gate>> {
         self.gates.get(self.layout.place(partition)?)
     }
+
+    /// Whether a later epoch has begun in a partition.
+    fn is_over(&self, fences: &[Fence]) -> bool {
+        let mut known = fences.iter();
+        known.any(|fence| {
+            self.gate(fence.partition)
+                .is_some_and(|gate| gate.epoch < fence.epoch)
+        })
+    }
+
+    /// Whether these fences do not know the epoch of a partition: PostgreSQL has gone back, or the tables are new. Whoever
+    /// passes next goes on with it.
+    fn is_lost(&self, fences: &[Fence]) -> bool {
+        let mut parts = self.layout.partitions().zip(&self.gates);
+        parts.any(|(partition, gate)| {
+            let fence = fences.iter().find(|fence| fence.partition == partition);
+            let is_known = |fence: &Fence| {
+                fence.epoch > gate.epoch || (fence.epoch, fence.base) == (gate.epoch, gate.base)
+            };
+            !fence.is_some_and(is_known)
+        })
+    }
 }
 
 impl Gate {
@@ -126,6 +151,8 @@ pub(super) enum SessionError {
         "the schema belongs to the stream {theirs}, not to {ours}: give this nest a schema of its own (postgres.schema)"
     )]
     Foreign { theirs: String, ours: String },
+    #[error(transparent)]
+    Versions(#[from] VersionOverflow),
     #[error("other pods kept changing the fence")]
     Contended,
     #[error("which partitions there are is not known yet: the database has not answered")]
@@ -235,7 +262,6 @@ impl Connector {
         };
         for _ in 0..MAX_TURNS {
             // The fence before the stream: what the fence records was in the stream before.
-            let asked = Instant::now();
             let fence = self.postgres.fence(partition).await?;
             let info = match stream.info().await {
                 Ok(info) => info.clone(),
@@ -243,14 +269,18 @@ impl Connector {
             };
             let incarnation = lives.incarnation(&info).await?;
             let last_sequence = info.state.last_sequence;
+            let seen = fence.as_ref().map_or(0, |fence| fence.epoch);
+            let later = provision::epoch_after(context, &name, seen).await?;
             let Some(fence) = fence else {
                 let highest = highest_version(&stream, last_sequence).await;
                 let highest = highest.map_err(|source| SessionError::History {
                     stream: name.clone(),
                     source,
                 })?;
+                let beginning = Beginning::of(later.as_ref(), &incarnation, highest, last_sequence)?;
+                tracing::info!(%partition, epoch = beginning.epoch, "postgresql knows nothing of the partition: it begins");
                 self.postgres
-                    .create_fence_if_absent(partition, &name, &incarnation, highest)
+                    .create_fence_if_absent(partition, &name, &incarnation, beginning)
                     .await?;
                 continue;
             };
@@ -261,10 +291,16 @@ impl Connector {
             if fence.mode != Mode::Queue {
                 return Err(SessionError::Closed);
             }
-            match judge(&fence, &name, &incarnation, last_sequence) {
+            let epoch = fence.epoch;
+            match judge(&fence, later.as_ref(), &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
-                    self.fences.observe(&fence, asked);
                     provision::ensure_consumer(context, &name, &fence).await?;
+                    // From now on NATS remembers the epoch. It was lost before if the fence is another one.
+                    let asked = Instant::now();
+                    match self.postgres.fence(partition).await? {
+                        Some(now) if is_same(&fence, &now) => self.fences.observe(&now, asked),
+                        _ => continue,
+                    }
                     return Ok(Gate {
                         stream,
                         base: fence.base,
@@ -276,10 +312,21 @@ impl Connector {
                     });
                 }
                 Judgement::Raise(reason) => {
-                    tracing::warn!(%partition, epoch = fence.epoch, reason, "raising the epoch");
-                    self.postgres
-                        .raise_epoch(partition, fence.epoch, &incarnation, last_sequence)
-                        .await?;
+                    let raised = self.postgres.raise_epoch(
+                        partition,
+                        epoch,
+                        &incarnation,
+                        last_sequence,
+                        later.as_ref(),
+                    );
+                    if let Raised::Here(now) = raised.await? {
+                        tracing::warn!(%partition, epoch, now = now.epoch, reason, "raised the epoch");
+                    }
+                }
+                Judgement::Restore(lost) => {
+                    if let Raised::Here(now) = self.postgres.restore_epoch(partition, epoch, lost).await? {
+                        tracing::warn!(%partition, epoch, now = now.epoch, "postgresql had lost an epoch: it goes on");
+                    }
                 }
                 Judgement::Foreign => {
                     return Err(SessionError::Foreign {
@@ -302,31 +349,37 @@ impl Connector {
     /// Returns when the connection broke, was given up, or belongs to an epoch that is over.
     async fn watch(&self, session: &Session, current: &Weak<ArcSwapOption<Session>>) {
         let (mut fences, mut layouts) = (self.fences.subscribe(), self.fences.layouts());
-        loop {
+        while current.strong_count() > 0 {
+            if self.fences.layout() != Some(session.layout) {
+                return session.end("there are other partitions now");
+            }
+            let read = fences.borrow_and_update().clone();
+            if session.is_over(&read) {
+                return session.end("the epoch is over");
+            }
+            // What was read may be older than the session.
+            let is_doubtful = session.is_lost(&read);
+            if is_doubtful
+                && self
+                    .postgres
+                    .fences()
+                    .await
+                    .is_ok_and(|now| session.is_lost(&now))
+            {
+                return session.end("postgresql has lost the epoch");
+            }
             tokio::select! {
                 () = session.ended.cancelled() => return,
                 changed = fences.changed() => if changed.is_err() { return },
                 changed = layouts.changed() => if changed.is_err() { return },
-            }
-            if self.fences.layout() != Some(session.layout) {
-                session.end("there are other partitions now");
-            }
-            let raised = fences
-                .borrow_and_update()
-                .iter()
-                .any(|fence| is_over(session, fence));
-            if raised {
-                session.end("the epoch is over");
-            }
-            if current.strong_count() == 0 {
-                return;
+                () = tokio::time::sleep(WATCH_INTERVAL), if is_doubtful => {}
             }
         }
     }
 }
 
-fn is_over(session: &Session, fence: &Fence) -> bool {
-    session
-        .gate(fence.partition)
-        .is_some_and(|gate| gate.epoch < fence.epoch)
+/// Whether nothing has changed that a connection depends on.
+fn is_same(before: &Fence, now: &Fence) -> bool {
+    let of = |fence: &Fence| (fence.epoch, fence.base, fence.mode, fence.failed_over);
+    of(before) == of(now) && before.incarnation == now.incarnation
 }

@@ -33,8 +33,27 @@ pub(super) struct Switch {
     pub(super) fences: FenceWatch,
     pub(super) reach: Reach,
     pub(super) on_outage: OnQueueOutage,
-    /// The epoch in which each partition was first seen closed, and when.
-    pub(super) closed: BTreeMap<Partition, (i64, Instant)>,
+    pub(super) closed: Closed,
+}
+
+/// The epoch in which each partition was first seen closed, and when.
+#[derive(Default)]
+pub(super) struct Closed(BTreeMap<Partition, (i64, Instant)>);
+
+impl Closed {
+    /// For how long a partition has been seen closed by now.
+    fn note(&mut self, fence: &Fence, now: Instant) -> Duration {
+        if fence.mode != Mode::Closing {
+            // It may be closed again in the same epoch, if PostgreSQL has lost that it was.
+            self.0.remove(&fence.partition);
+            return Duration::ZERO;
+        }
+        let since = self.0.entry(fence.partition).or_insert((fence.epoch, now));
+        if since.0 != fence.epoch {
+            *since = (fence.epoch, now);
+        }
+        now.duration_since(since.1)
+    }
 }
 
 impl Switch {
@@ -67,11 +86,10 @@ impl Switch {
 
     async fn step(&mut self, fence: &Fence) -> Result<(), PostgresError> {
         let (partition, epoch) = (fence.partition, fence.epoch);
+        let every_lease_ended = self.closed.note(fence, Instant::now()) > ALL_LEASES;
         match fence.mode {
             Mode::Queue if self.may_close() => self.close(partition, epoch).await,
-            Mode::Closing if self.knows_every_lease_ended(partition, epoch) => {
-                self.begin(partition, epoch).await
-            }
+            Mode::Closing if every_lease_ended => self.begin(partition, epoch).await,
             _ => Ok(()),
         }
     }
@@ -93,14 +111,38 @@ impl Switch {
     fn may_close(&self) -> bool {
         self.on_outage == OnQueueOutage::WriteThrough && self.reach.away_for() > PATIENCE
     }
+}
 
-    /// The queue is closed once in an epoch: the next step begins another one.
-    fn knows_every_lease_ended(&mut self, partition: Partition, epoch: i64) -> bool {
-        let now = (epoch, Instant::now());
-        let seen = self.closed.entry(partition).or_insert(now);
-        if seen.0 != epoch {
-            *seen = now;
-        }
-        seen.1.elapsed() > ALL_LEASES
+#[cfg(test)]
+mod tests {
+    use birbnest_core::{Base, Incarnation, Version};
+
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_closed_again_is_waited_for_again() {
+        let fence = |epoch, mode| Fence {
+            partition: Partition(0),
+            stream: "s".to_owned(),
+            epoch,
+            base: Base::ZERO,
+            mode,
+            incarnation: Incarnation::new("now", "one"),
+            highest_version: Version::ZERO,
+            purge_sequence: 0,
+            mark: Version::ZERO,
+            generation: 1,
+            replay: 0,
+            failed_over: false,
+        };
+        let (mut closed, start) = (Closed::default(), Instant::now());
+        let mut note =
+            |epoch, mode, seconds| closed.note(&fence(epoch, mode), start + Duration::from_secs(seconds));
+        assert_eq!(note(1, Mode::Queue, 0), Duration::ZERO);
+        assert_eq!(note(1, Mode::Closing, 1), Duration::ZERO);
+        assert_eq!(note(1, Mode::Closing, 4), Duration::from_secs(3));
+        assert_eq!(note(2, Mode::Closing, 5), Duration::ZERO);
+        assert_eq!(note(2, Mode::Queue, 6), Duration::ZERO);
+        assert_eq!(note(2, Mode::Closing, 20), Duration::ZERO);
     }
 }

@@ -13,11 +13,14 @@ use tokio::time::sleep;
 
 use super::{
     lives::Lives,
+    provision,
     session::{Connector, SessionError},
 };
 use crate::{
     Connectivity,
+    epoch::Remembered,
     fence::{Fence, Mode},
+    postgres::Raised,
 };
 
 /// How often NATS is asked.
@@ -28,6 +31,14 @@ const BREAK: Duration = Duration::from_secs(1);
 /// Since when answers have come without a break.
 #[derive(Default)]
 struct Calm(Option<(Instant, Instant)>);
+
+/// A stream that answers.
+struct Seen {
+    incarnation: Incarnation,
+    last_sequence: u64,
+    /// An epoch that NATS remembers and the fence does not know.
+    later: Option<Remembered>,
+}
 
 impl Calm {
     /// An answer came now; returns for how long they have.
@@ -77,16 +88,18 @@ impl Connector {
             let status = Connectivity::lost(&"postgresql takes the writes, and the queue again soon");
             self.status.send_replace(status);
             // The fence was read before: the calm begins after the last lease ended.
-            let mut lives_now = Vec::with_capacity(through.len());
+            let mut streams = Vec::with_capacity(through.len());
             for fence in &through {
-                lives_now.push(self.life(fence, lives, context).await?);
+                let stream = self.look(fence, lives, context).await?;
+                self.go_on(fence, &stream).await?;
+                streams.push(stream);
             }
             self.reach.reached();
             let calm = calm.note(Instant::now());
             let missed = self.postgres.others_miss_the_queue(self.holder).await?;
             if calm > self.config.horizon.get() && !missed {
-                for (fence, life) in through.iter().zip(&lives_now) {
-                    self.reopen(fence, life).await?;
+                for (fence, stream) in through.iter().zip(&streams) {
+                    self.reopen(fence, stream).await?;
                 }
             } else {
                 sleep(INTERVAL).await;
@@ -99,26 +112,46 @@ impl Connector {
         Ok(fences.filter(|fence| fence.mode == Mode::Through).collect())
     }
 
-    async fn reopen(&self, fence: &Fence, incarnation: &Incarnation) -> Result<(), SessionError> {
+    /// The queue may have taken the writes again already, and PostgreSQL have lost that: then there is nothing to wait for.
+    async fn go_on(&self, fence: &Fence, stream: &Seen) -> Result<(), SessionError> {
         let (partition, epoch) = (fence.partition, fence.epoch);
-        if self.postgres.reopen_queue(partition, epoch, incarnation).await? {
-            tracing::warn!(%partition, epoch = epoch + 1, "nats is back: the queue takes the writes");
+        if let Some(lost) = &stream.later
+            && lost.incarnation == stream.incarnation
+            && let Raised::Here(now) = self.postgres.restore_epoch(partition, epoch, lost).await?
+        {
+            tracing::warn!(%partition, epoch, now = now.epoch, "postgresql had lost that the queue takes the writes");
+        }
+        Ok(())
+    }
+
+    async fn reopen(&self, fence: &Fence, stream: &Seen) -> Result<(), SessionError> {
+        let (partition, epoch) = (fence.partition, fence.epoch);
+        let reopened = self.postgres.reopen_queue(
+            partition,
+            epoch,
+            &stream.incarnation,
+            stream.last_sequence,
+            stream.later.as_ref(),
+        );
+        if reopened.await? {
+            tracing::warn!(%partition, epoch, "nats is back: the queue takes the writes, in another epoch");
         }
         Ok(())
     }
 
     /// What the partition's stream says of itself.
-    async fn life(
-        &self,
-        fence: &Fence,
-        lives: &Lives,
-        context: &Context,
-    ) -> Result<Incarnation, SessionError> {
+    async fn look(&self, fence: &Fence, lives: &Lives, context: &Context) -> Result<Seen, SessionError> {
         let name = StreamNames::new(&self.config.prefix).stream(fence.partition);
-        match context.get_stream(&name).await {
-            Ok(stream) => Ok(lives.incarnation(stream.cached_info()).await?),
-            Err(source) => Err(SessionError::Stream { stream: name, source }),
-        }
+        let stream = match context.get_stream(&name).await {
+            Ok(stream) => stream,
+            Err(source) => return Err(SessionError::Stream { stream: name, source }),
+        };
+        let info = stream.cached_info();
+        Ok(Seen {
+            incarnation: lives.incarnation(info).await?,
+            last_sequence: info.state.last_sequence,
+            later: provision::epoch_after(context, &name, fence.epoch).await?,
+        })
     }
 }
 

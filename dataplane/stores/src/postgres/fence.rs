@@ -3,13 +3,14 @@
 mod modes;
 mod row;
 
-use birbnest_core::{Base, DrainTerm, Incarnation, Partition, Version};
+use birbnest_core::{Base, DrainTerm, Incarnation, Partition, Version, VersionOverflow};
 use sqlx::{Acquire, PgConnection};
 use tokio::time::timeout;
 
 use row::{FenceRow, select};
 
 use super::{Postgres, PostgresError, error::CorruptValue};
+use crate::epoch::{Beginning, Remembered};
 
 pub(super) use row::{all_fences, insert, mode, store, version};
 
@@ -75,6 +76,31 @@ impl Fence {
     }
 }
 
+impl Fence {
+    /// The next epoch, of this stream, which has come to `last_sequence`. It is after a `later` one that was lost as well, and
+    /// above every version of both; copies in Redis are void, and nothing is purged.
+    fn after(
+        &self,
+        highest: Version,
+        incarnation: &Incarnation,
+        last_sequence: u64,
+        later: Option<&Remembered>,
+    ) -> Result<Self, VersionOverflow> {
+        let given = later.map_or(Ok(Version::ZERO), |later| later.highest(last_sequence))?;
+        let highest_version = highest.max(given);
+        let latest = later.map_or(self.epoch, |later| later.epoch.max(self.epoch));
+        Ok(Self {
+            epoch: latest.saturating_add(1),
+            base: Base::above(highest_version)?,
+            incarnation: incarnation.clone(),
+            highest_version,
+            purge_sequence: 0,
+            generation: self.generation + 1,
+            ..self.clone()
+        })
+    }
+}
+
 /// What a raise came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Raised {
@@ -130,9 +156,8 @@ impl Postgres {
         lease.end(read)?
     }
 
-    /// Makes the first fence row of a partition of the layout, unless there is one; returns the one that is there then.
-    /// Versions start above `highest`, the highest one that the stream's messages carry. The cache generation starts at the
-    /// time: Redis may hold copies of a database that is gone.
+    /// Makes the first fence row of a partition of the layout, unless there is one; returns the one that is there then. The
+    /// cache generation starts at the time: Redis may hold copies of a database that is gone.
     ///
     /// # Errors
     /// When PostgreSQL does not answer, the row is not valid, or the partition is not one of the layout.
@@ -141,26 +166,26 @@ impl Postgres {
         partition: Partition,
         stream: &str,
         incarnation: &Incarnation,
-        highest: Version,
+        beginning: Beginning,
     ) -> Result<Fence, PostgresError> {
-        let base = match highest {
-            Version::ZERO => Base::ZERO,
-            version => Base::above(version).map_err(CorruptValue::from)?,
-        };
         let mut lease = self.lease().await?;
         let work = async {
             sqlx::query(
                 // The share lock waits for another layout that is just beginning.
                 "INSERT INTO fence (partition, stream, epoch, base, mode, incarnation, highest_version, \
-                 purge_sequence, mark, generation, history) SELECT $1, $2, 1, $4, 'Queue', $3, $4, 0, 0, \
-                 extract(epoch FROM now())::bigint, server_history() \
+                 purge_sequence, mark, generation, replay, history) SELECT $1, $2, $3, $4, 'Queue', $5, $4, 0, 0, \
+                 extract(epoch FROM now())::bigint, \
+                 CASE WHEN $6 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::bigint ELSE 0 END, \
+                 server_history() \
                  FROM layout WHERE $1 >= first AND $1 < first + partitions FOR SHARE \
                  ON CONFLICT (partition) DO NOTHING",
             )
             .bind(partition.0.cast_signed())
             .bind(stream)
+            .bind(beginning.epoch)
+            .bind(beginning.base.get().cast_signed())
             .bind(incarnation.as_str())
-            .bind(base.get().cast_signed())
+            .bind(beginning.replays)
             .execute(&mut *lease)
             .await?;
             select(&mut lease, partition, "").await
@@ -172,9 +197,10 @@ impl Postgres {
         }
     }
 
-    /// Raises the epoch, unless it is no longer the one that the caller saw, or the queue was closed since: the base goes 2^32 above every version that was seen
-    /// (`last_sequence` is the highest one that the caller saw in the old epoch's stream), the purge sequence starts
-    /// again, the mark stays (it is a version), and the cache generation goes up.
+    /// Raises the epoch, unless it is no longer the one that the caller saw, or the queue was closed since: the base goes 2^32
+    /// above every version that was seen (`last_sequence` is the highest one that the caller saw in the old epoch's stream) or
+    /// given in a later epoch, which is over as well; the purge sequence starts again, the mark stays (it is a version), and
+    /// the cache generation goes up.
     ///
     /// # Errors
     /// When PostgreSQL does not answer, there is no fence row, or versions have come to their end.
@@ -184,27 +210,55 @@ impl Postgres {
         epoch: i64,
         incarnation: &Incarnation,
         last_sequence: u64,
+        later: Option<&Remembered>,
     ) -> Result<Raised, PostgresError> {
-        let now = self.locked(partition, async |connection, now| {
+        let raised = self.locked(partition, async |connection, now| {
             if now.epoch != epoch || now.mode != Mode::Queue {
                 return Ok(Raised::Elsewhere(now));
             }
-            let reached =
-                Version::new(now.base.get().saturating_add(last_sequence)).map_err(CorruptValue::from)?;
-            let highest_version = reached.max(now.highest_version);
-            let raised = Fence {
-                epoch: now.epoch + 1,
-                base: Base::above(highest_version).map_err(CorruptValue::from)?,
-                incarnation: incarnation.clone(),
-                highest_version,
-                purge_sequence: 0,
-                generation: now.generation + 1,
-                ..now
-            };
+            let reached = Version::new(now.base.get().saturating_add(last_sequence));
+            let highest = reached.map_err(CorruptValue::from)?.max(now.highest_version);
+            let raised = now
+                .after(highest, incarnation, last_sequence, later)
+                .map_err(CorruptValue::from)?;
             store(connection, &raised).await?;
             Ok(Raised::Here(raised))
         });
-        now.await
+        raised.await
+    }
+
+    /// Goes on with an epoch that PostgreSQL has lost, in which connections may be alive, unless the epoch is no longer the
+    /// one that the caller saw, or the queue is being closed. What the stream holds is delivered again: what was acknowledged
+    /// may be lost as well.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or there is no fence row.
+    pub async fn restore_epoch(
+        &self,
+        partition: Partition,
+        epoch: i64,
+        lost: &Remembered,
+    ) -> Result<Raised, PostgresError> {
+        let restored = self.locked(partition, async |connection, now| {
+            if now.epoch != epoch || now.mode == Mode::Closing {
+                return Ok(Raised::Elsewhere(now));
+            }
+            let restored = Fence {
+                epoch: lost.epoch,
+                base: lost.base,
+                mode: Mode::Queue,
+                incarnation: lost.incarnation.clone(),
+                purge_sequence: 0,
+                ..now
+            };
+            store(connection, &restored).await?;
+            replay(connection, partition, true).await?;
+            match select(connection, partition, "").await? {
+                Some(row) => Ok(Raised::Here(row.parse()?)),
+                None => Err(PostgresError::NoFence(partition)),
+            }
+        });
+        restored.await
     }
 
     /// Makes every copy in Redis count as absent, and returns the new cache generation.
@@ -263,16 +317,8 @@ impl Postgres {
     /// When PostgreSQL does not answer.
     pub async fn replay_after_failover(&self, partition: Partition) -> Result<bool, PostgresError> {
         let mut lease = self.lease().await?;
-        let asked = sqlx::query(
-            "UPDATE fence SET history = server_history(), updated_at = now(), \
-             replay = greatest(replay + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), \
-             generation = greatest(generation + 1, extract(epoch FROM clock_timestamp())::bigint) \
-             WHERE partition = $1 AND history <> server_history()",
-        )
-        .bind(partition.0.cast_signed())
-        .execute(&mut *lease);
-        let started = timeout(self.limit, asked).await;
-        Ok(lease.end(started)?.rows_affected() > 0)
+        let started = timeout(self.limit, replay(&mut lease, partition, false)).await;
+        Ok(lease.end(started)? > 0)
     }
 
     /// Runs `change` in a transaction that holds the fence row for itself.
@@ -299,4 +345,20 @@ impl Postgres {
         let ended = timeout(self.limit, work).await;
         lease.end(ended)?
     }
+}
+
+/// Begins another delivery of everything that the stream holds, and another cache generation; returns for how many partitions.
+/// Unless it is `always` wanted, only where the fence was last looked after in another history.
+async fn replay(connection: &mut PgConnection, partition: Partition, always: bool) -> sqlx::Result<u64> {
+    let begun = sqlx::query(
+        "UPDATE fence SET history = server_history(), updated_at = now(), \
+         replay = greatest(replay + 1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint), \
+         generation = greatest(generation + 1, extract(epoch FROM clock_timestamp())::bigint) \
+         WHERE partition = $1 AND ($2 OR history <> server_history())",
+    )
+    .bind(partition.0.cast_signed())
+    .bind(always)
+    .execute(connection)
+    .await?;
+    Ok(begun.rows_affected())
 }

@@ -9,6 +9,7 @@ use super::{
     error::CorruptValue,
     fence::{Fence, all_fences, insert},
 };
+use crate::epoch::Remembered;
 
 /// The layout as PostgreSQL has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +29,8 @@ pub struct NewStream {
     pub name: String,
     /// Which life of it.
     pub incarnation: Incarnation,
+    /// An epoch that NATS remembers of it: it has begun before, and PostgreSQL has lost that.
+    pub later: Option<Remembered>,
 }
 
 /// What was found out about two layouts, for the step from one to the other.
@@ -154,7 +157,10 @@ async fn begin(connection: &mut PgConnection, step: &Step) -> Result<bool, Postg
         let fence = Fence {
             partition: stream.partition,
             stream: stream.name.clone(),
-            epoch: 1,
+            epoch: stream
+                .later
+                .as_ref()
+                .map_or(1, |later| later.epoch.saturating_add(1)),
             base,
             mode: Mode::Queue,
             incarnation: stream.incarnation.clone(),

@@ -46,12 +46,13 @@ impl Steps<'_> {
         if next.message.sequence <= next.purged {
             next.message = Stored::default();
         }
+        next.standby = next.database();
         self.push("janitor: purges", 0, next.purged, next);
     }
 
     /// The version up to which everything is persisted when the messages up to this sequence are acknowledged.
     fn mark(&self, now: &State, settled: u8) -> u8 {
-        let mark = 8 * now.epoch + settled;
+        let mark = now.base + settled;
         let waits = now.message.exists() && now.message.sequence > settled;
         if waits && self.keeps(Rule::MarkBelowWaiting) {
             mark.min(now.message.version - 1)

@@ -1,7 +1,8 @@
 //! One key over several epochs: a stream's store is replaced by an older copy, and the fence notices. Two pods write,
-//! one worker drains, one janitor purges; while the stream is away PostgreSQL may take the writes. A version is eight times
-//! the epoch plus the sequence.
+//! one worker drains, one janitor purges; while the stream is away PostgreSQL may take the writes, and its standby may take
+//! over without what it has not seen. A version is the epoch's base plus the sequence, and eight stands for 2^32.
 
+mod failover;
 mod janitor;
 mod pod;
 mod state;
@@ -32,6 +33,10 @@ pub enum Rule {
     LeasesEndFirst,
     /// The queue takes the writes again only when nothing can arrive any more that was published before.
     WaitForHeld,
+    /// NATS remembers the latest epoch that anybody passed with, and who passes the fence compares.
+    NatsRemembersEpoch,
+    /// An epoch that PostgreSQL has lost goes on. Without: another one begins above it.
+    LostEpochGoesOn,
     /// While PostgreSQL takes the writes, a condition is decided only against a row of that epoch.
     DecideInTheEpoch,
 }
@@ -43,6 +48,10 @@ pub struct Setting {
     pub writes: [u8; 2],
     /// How often the store is replaced.
     pub restores: u8,
+    /// How often the stream's server comes back with everything that it had.
+    pub restarts: u8,
+    /// How often PostgreSQL's standby takes over.
+    pub failovers: u8,
     /// How often PostgreSQL takes the writes.
     pub switches: u8,
     /// How many of the writes it then takes may be conditional.
@@ -54,6 +63,13 @@ pub struct Setting {
 /// Sequences and epochs stay below these.
 const SEQUENCES: u8 = 7;
 const EPOCHS: u8 = 16;
+/// Between the bases of two epochs.
+const SPACING: u8 = 8;
+
+/// The base of an epoch above this version.
+const fn above(version: u8) -> u8 {
+    (version / SPACING + 1) * SPACING
+}
 
 struct Steps<'a> {
     setting: &'a Setting,
@@ -70,9 +86,15 @@ impl Steps<'_> {
         !self.setting.without.contains(&rule)
     }
 
-    /// A new epoch for the stream as it is.
+    /// A new epoch for the stream as it is, above those that are known.
     fn raise(&self, next: &mut State) {
+        next.highest = next.highest.max(next.base + next.last);
+        if self.remembers_more(next) {
+            next.epoch = next.memory.epoch;
+            next.highest = next.highest.max(next.memory.base + next.last);
+        }
         next.epoch += 1;
+        next.base = above(next.highest);
         next.fenced = next.incarnation;
         if self.keeps(Rule::RaiseRenewsConsumer) {
             next.floor = 0;
@@ -82,6 +104,32 @@ impl Steps<'_> {
         }
     }
 
+    /// Whether NATS knows an epoch that PostgreSQL does not.
+    fn remembers_more(&self, now: &State) -> bool {
+        self.keeps(Rule::NatsRemembersEpoch) && now.memory.epoch > now.epoch
+    }
+
+    fn break_connections(&self, next: &mut State) {
+        if self.keeps(Rule::RestoreBreaksConnections) {
+            for pod in &mut next.pods {
+                pod.break_connection();
+            }
+            next.worker = state::Worker::default();
+        }
+    }
+
+    /// The server comes back with everything that it had.
+    fn restart(&mut self, now: &State) {
+        if now.restarts == 0 {
+            return;
+        }
+        let mut next = *now;
+        next.restarts -= 1;
+        next.incarnation += 1;
+        self.break_connections(&mut next);
+        self.push("the server is restarted", 0, next.last, next);
+    }
+
     /// The store becomes an older copy of itself, or empty.
     fn restore(&mut self, now: &State) {
         if now.left == 0 {
@@ -89,24 +137,19 @@ impl Steps<'_> {
         }
         if now.copy.is_none() && now.last > 0 {
             let mut next = *now;
-            next.copy = Some((now.last, now.message));
+            next.copy = Some((now.last, now.message, now.memory));
             self.push("the store is copied", 0, now.last, next);
         }
         let mut next = *now;
         next.left -= 1;
         next.incarnation += 1;
-        (next.last, next.message) = now.copy.unwrap_or_default();
+        (next.last, next.message, next.memory) = now.copy.unwrap_or_default();
         next.forgive();
         if let Some(first) = next.message.sequence.checked_sub(1) {
             // What is left is delivered again.
             next.floor = next.floor.min(first);
         }
-        if self.keeps(Rule::RestoreBreaksConnections) {
-            for pod in &mut next.pods {
-                pod.break_connection();
-            }
-            next.worker = state::Worker::default();
-        }
+        self.break_connections(&mut next);
         self.push("the store is replaced by its copy", 0, next.last, next);
     }
 }
@@ -130,6 +173,8 @@ impl Model for Setting {
             steps.drain(state);
             steps.purge(state);
             steps.restore(state);
+            steps.restart(state);
+            steps.failover(state);
             steps.switch(state);
         }
         steps.found
@@ -147,6 +192,7 @@ impl Model for Setting {
             incarnation,
             row,
             epoch,
+            base,
             purged,
             told,
             mode,
@@ -154,7 +200,7 @@ impl Model for Setting {
         } = state;
         format!(
             "stream: last {last}, {message:?}, floor {floor}, incarnation {incarnation}; row {row:?}; \
-             epoch {epoch} ({mode:?}), purged {purged}; acknowledged {told:?}"
+             epoch {epoch} from {base} ({mode:?}), purged {purged}; acknowledged {told:?}"
         )
     }
 }

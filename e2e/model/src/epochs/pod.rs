@@ -2,7 +2,7 @@
 
 use super::{
     Rule, Steps,
-    state::{At, Mode, State, Stored},
+    state::{At, Memory, Mode, State, Stored},
 };
 
 impl Steps<'_> {
@@ -10,7 +10,7 @@ impl Steps<'_> {
         let pod = now.pods[i];
         match pod.at {
             At::Idle => {
-                let known = pod.connected && pod.epoch == now.epoch;
+                let known = pod.connected && (pod.epoch, pod.base) == (now.epoch, now.base);
                 match now.mode {
                     Mode::Queue if !known || !pod.leased => self.pass_the_fence(now, i),
                     Mode::Through if !known => self.learn_of_the_switch(now, i),
@@ -36,27 +36,42 @@ impl Steps<'_> {
         let went_back = if self.keeps(Rule::FenceNamesIncarnation) {
             now.fenced != now.incarnation
         } else {
-            8 * now.epoch + now.last < now.highest
+            now.base + now.last < now.highest
         };
         let mut next = *now;
-        if went_back {
+        if self.remembers_more(now)
+            && now.memory.incarnation == now.incarnation
+            && self.keeps(Rule::LostEpochGoesOn)
+        {
+            let memory = now.memory;
+            (next.epoch, next.base, next.fenced) = (memory.epoch, memory.base, memory.incarnation);
+            (next.floor, next.purged) = (0, 0);
+            return self.push("the fence: the epoch was lost, it goes on", i, next.epoch, next);
+        }
+        if went_back || self.remembers_more(now) {
             self.raise(&mut next);
             next.pods[i].seen = 0;
+            return self.push("the fence: a new epoch", i, next.epoch, next);
         }
-        next.pods[i].epoch = next.epoch;
+        if now.epoch >= now.memory.epoch {
+            let (epoch, base, incarnation) = (now.epoch, now.base, now.incarnation);
+            next.memory = Memory {
+                epoch,
+                base,
+                incarnation,
+            };
+        }
+        next.pods[i].epoch = now.epoch;
+        next.pods[i].base = now.base;
         next.pods[i].connected = true;
         next.pods[i].leased = true;
-        let action = if went_back {
-            "the fence: the stream went back, a new epoch"
-        } else {
-            "the fence is passed"
-        };
-        self.push(action, i, next.epoch, next);
+        self.push("the fence is passed", i, now.epoch, next);
     }
 
     fn learn_of_the_switch(&mut self, now: &State, i: usize) {
         let mut next = *now;
         next.pods[i].epoch = now.epoch;
+        next.pods[i].base = now.base;
         next.pods[i].connected = true;
         next.pods[i].leased = false;
         self.push("it learns that PostgreSQL takes the writes", i, now.epoch, next);
@@ -85,7 +100,7 @@ impl Steps<'_> {
         }
         next.last += 1;
         let (sequence, pod) = (next.last, &mut next.pods[i]);
-        pod.write.version = 8 * pod.epoch + sequence;
+        pod.write.version = pod.base + sequence;
         pod.write.sequence = sequence;
         pod.at = At::Applied;
         next.message = pod.write;
@@ -110,6 +125,7 @@ impl Steps<'_> {
         if !self.keeps(Rule::FenceNamesIncarnation) && pod.write.sequence < pod.seen {
             self.raise(&mut next);
             next.pods[i].epoch = next.epoch;
+            next.pods[i].base = next.base;
             next.pods[i].seen = 0;
             return self.push(
                 "an acknowledgement below one seen: a new epoch, 503",

@@ -45,6 +45,7 @@ pub(super) struct Pod {
     /// Whether its connection has passed the fence.
     pub(super) connected: bool,
     pub(super) epoch: u8,
+    pub(super) base: u8,
     /// Whether it may publish.
     pub(super) leased: bool,
     /// The highest sequence it was acknowledged.
@@ -91,6 +92,26 @@ pub(super) struct Observation {
     pub(super) epoch: u8,
 }
 
+/// What the latest consumer says of its epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Memory {
+    pub(super) epoch: u8,
+    pub(super) base: u8,
+    pub(super) incarnation: u8,
+}
+
+/// What PostgreSQL holds, as far as its standby may lack some of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Database {
+    row: Stored,
+    highest: u8,
+    epoch: u8,
+    base: u8,
+    fenced: u8,
+    purged: u8,
+    mark: u8,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Broken {
     Lost,
@@ -120,12 +141,15 @@ pub struct State {
     pub(super) message: Stored,
     pub(super) floor: u8,
     pub(super) incarnation: u8,
-    /// The older copy of the store: last sequence and message.
-    pub(super) copy: Option<(u8, Stored)>,
+    /// The older copy of the store: last sequence, message, and what its consumer says.
+    pub(super) copy: Option<(u8, Stored, Memory)>,
+    pub(super) memory: Memory,
     pub(super) row: Stored,
     /// The highest version that was ever in PostgreSQL.
     pub(super) highest: u8,
     pub(super) epoch: u8,
+    /// What the epoch adds to a sequence to make a version.
+    pub(super) base: u8,
     /// The incarnation that the fence names.
     pub(super) fenced: u8,
     pub(super) purged: u8,
@@ -137,6 +161,11 @@ pub struct State {
     pub(super) observation: Option<Observation>,
     /// Restores that are left.
     pub(super) left: u8,
+    /// Restarts that are left.
+    pub(super) restarts: u8,
+    /// Failovers that are left.
+    pub(super) failovers: u8,
+    pub(super) standby: Database,
     pub(super) mode: Mode,
     /// Versions that PostgreSQL has given in this epoch.
     pub(super) given: u8,
@@ -165,9 +194,11 @@ impl State {
             floor: 0,
             incarnation: 0,
             copy: None,
+            memory: Memory::default(),
             row: nothing,
             highest: 0,
             epoch: 0,
+            base: 0,
             fenced: 0,
             purged: 0,
             mark: 0,
@@ -176,6 +207,9 @@ impl State {
             worker: Worker::default(),
             observation: None,
             left: setting.restores,
+            restarts: setting.restarts,
+            failovers: setting.failovers,
+            standby: Database::default(),
             mode: Mode::Queue,
             given: 0,
             switches: setting.switches,
@@ -183,6 +217,31 @@ impl State {
             told: nothing,
             gone: nothing,
             broken: None,
+        }
+    }
+
+    pub(super) fn database(&self) -> Database {
+        Database {
+            row: self.row,
+            highest: self.highest,
+            epoch: self.epoch,
+            base: self.base,
+            fenced: self.fenced,
+            purged: self.purged,
+            mark: self.mark,
+        }
+    }
+
+    pub(super) fn with_database(self, of: Database) -> Self {
+        Self {
+            row: of.row,
+            highest: of.highest,
+            epoch: of.epoch,
+            base: of.base,
+            fenced: of.fenced,
+            purged: of.purged,
+            mark: of.mark,
+            ..self
         }
     }
 

@@ -1,7 +1,7 @@
 //! PostgreSQL takes the writes while the stream is away, and gives them back.
 
 use super::{
-    Rule, Steps,
+    Rule, Steps, above,
     state::{At, Broken, Mode, State, Stored},
 };
 
@@ -34,6 +34,8 @@ impl Steps<'_> {
             let mut next = *now;
             next.mode = Mode::Through;
             next.epoch += 1;
+            next.base = above(next.highest.max(next.base));
+            next.highest = next.base;
             next.given = 0;
             self.push("PostgreSQL takes the writes", 0, next.epoch, next);
         }
@@ -67,7 +69,7 @@ impl Steps<'_> {
         }
         self.push("written through: 201", i, now.epoch, committed(now, i));
         if now.conditional > 0 {
-            let decidable = now.row.version > 8 * now.epoch;
+            let decidable = now.row.version > now.base;
             if !decidable && self.keeps(Rule::DecideInTheEpoch) {
                 return self.push("a condition that nobody can decide: 503", i, 0, refused);
             }
@@ -87,7 +89,7 @@ fn committed(now: &State, i: usize) -> State {
     let mut next = *now;
     next.given += 1;
     let written = Stored {
-        version: 8 * now.epoch + next.given,
+        version: now.base + next.given,
         sequence: 0,
         number: now.pods[i].write.number,
     };

@@ -4,6 +4,7 @@ use super::{Question, Variant, Verdict, variant};
 use crate::epochs::{Rule, Setting};
 
 const LOST: &str = "an acknowledged write is lost";
+const ORDER: &str = "a later write has a lower version";
 const NEVER_DELIVERED: &str = "an acknowledged write is never delivered";
 
 pub(super) fn variants() -> Vec<Variant> {
@@ -11,6 +12,8 @@ pub(super) fn variants() -> Vec<Variant> {
         let setting = Setting {
             writes: [2, 1],
             restores,
+            restarts: 0,
+            failovers: 0,
             switches: 0,
             conditional: 0,
             without,
@@ -52,5 +55,30 @@ pub(super) fn variants() -> Vec<Variant> {
             NEVER_DELIVERED,
             &[Rule::MarkBelowWaiting],
         ),
+        failing_over("G9 PostgreSQL fails over and loses an epoch", Verdict::Holds, &[]),
+        failing_over(
+            "G10 NATS does not remember it",
+            Verdict::Breaks(ORDER),
+            &[Rule::NatsRemembersEpoch],
+        ),
+        failing_over(
+            "G11 another epoch begins above it",
+            Verdict::Breaks(ORDER),
+            &[Rule::LostEpochGoesOn],
+        ),
     ]
+}
+
+/// The server is restarted, which begins an epoch, and the standby may not have heard of it.
+fn failing_over(name: &'static str, verdict: Verdict, without: &'static [Rule]) -> Variant {
+    let setting = Setting {
+        writes: [2, 2],
+        restores: 0,
+        restarts: 1,
+        failovers: 1,
+        switches: 0,
+        conditional: 0,
+        without,
+    };
+    variant(name, Question::Epochs(setting), verdict)
 }

@@ -6,6 +6,8 @@ use crate::epochs::{Rule, Setting};
 const CALM: Setting = Setting {
     writes: [2, 2],
     restores: 0,
+    restarts: 0,
+    failovers: 0,
     switches: 1,
     conditional: 0,
     without: &[],

@@ -1,19 +1,22 @@
 //! The fence row, and who leads.
 
-use birbnest_core::{Partition, Version};
+use birbnest_core::{Base, Partition, Version};
 use birbnest_e2e::{servers::PostgresServer, wait::eventually};
-use birbnest_stores::postgres::{Observed, PostgresError, Raised};
+use birbnest_stores::{
+    epoch::{Beginning, Remembered},
+    postgres::{Observed, PostgresError, Raised},
+};
 
 use sqlx::{Connection, PgConnection};
 
-use super::table::{PARTITION, incarnation, mark, table, table_at, version};
+use super::table::{BEGINNING, PARTITION, incarnation, mark, table, table_at, version};
 
 #[tokio::test]
 async fn the_first_fence_row_wins() {
     let postgres = table().await;
     let two = incarnation("two");
     let second = postgres
-        .create_fence_if_absent(PARTITION, "other", &two, version(9))
+        .create_fence_if_absent(PARTITION, "other", &two, BEGINNING)
         .await
         .unwrap();
     assert_eq!((second.stream.as_str(), second.epoch), ("cache_persist_0", 1));
@@ -22,13 +25,54 @@ async fn the_first_fence_row_wins() {
 }
 
 #[tokio::test]
-async fn a_first_fence_row_lies_above_what_the_stream_holds_from_a_database_that_is_gone() {
+async fn an_epoch_that_was_lost_goes_on_and_what_settled_its_messages_does_not_count() {
     let postgres = table().await;
-    let held = postgres
-        .create_fence_if_absent(Partition(1), "s", &incarnation("one"), version(9))
-        .await
-        .unwrap();
-    assert!(held.base.get() > 9);
+    let beginning = Beginning {
+        epoch: 7,
+        base: Base::new(7 << 32).unwrap(),
+        replays: true,
+    };
+    let one = incarnation("one");
+    let created = postgres.create_fence_if_absent(Partition(1), "s", &one, beginning);
+    let created = created.await.unwrap();
+    assert_eq!((created.epoch, created.base), (7, beginning.base));
+    assert!(created.replay > 0);
+
+    mark(&postgres, 700).await;
+    let lost = Remembered {
+        epoch: 7,
+        base: beginning.base,
+        incarnation: incarnation("two"),
+    };
+    let before = postgres.fence(PARTITION).await.unwrap().unwrap();
+    let restored = postgres.restore_epoch(PARTITION, 1, &lost).await.unwrap();
+    let Raised::Here(fence) = restored else {
+        panic!("{restored:?}")
+    };
+    assert_eq!(
+        (fence.epoch, fence.base, &fence.incarnation),
+        (7, lost.base, &lost.incarnation)
+    );
+    assert_eq!((fence.mark, fence.purge_sequence), (version(700), 0));
+    assert!(fence.generation > before.generation);
+    assert!(fence.replay > 0, "what was acknowledged may be lost as well");
+    let again = postgres.restore_epoch(PARTITION, 1, &lost).await.unwrap();
+    assert_eq!(again, Raised::Elsewhere(fence));
+}
+
+#[tokio::test]
+async fn an_epoch_that_was_lost_with_its_stream_is_not_given_again() {
+    let postgres = table().await;
+    let lost = Remembered {
+        epoch: 7,
+        base: Base::new(7 << 32).unwrap(),
+        incarnation: incarnation("two"),
+    };
+    let three = incarnation("three");
+    let raised = postgres.raise_epoch(PARTITION, 1, &three, 900, Some(&lost));
+    let raised = raised.await.unwrap().into_fence();
+    assert_eq!(raised.epoch, 8);
+    assert_eq!(raised.base.get(), (7 << 32) + 900 + (1 << 32));
 }
 
 #[tokio::test]
@@ -38,7 +82,12 @@ async fn of_many_who_raise_the_epoch_one_does() {
     let before = postgres.fence(PARTITION).await.unwrap().unwrap();
     let raises = (0..8).map(|i| {
         let (postgres, stream) = (postgres.clone(), incarnation(&format!("two {i}")));
-        tokio::spawn(async move { postgres.raise_epoch(PARTITION, 1, &stream, 900).await.unwrap() })
+        tokio::spawn(async move {
+            postgres
+                .raise_epoch(PARTITION, 1, &stream, 900, None)
+                .await
+                .unwrap()
+        })
     });
     let mut here = Vec::new();
     for raise in raises.collect::<Vec<_>>() {
@@ -59,7 +108,7 @@ async fn an_observation_of_an_epoch_that_is_over_is_not_recorded() {
     let postgres = table().await;
     let old = postgres.fence(PARTITION).await.unwrap().unwrap();
     postgres
-        .raise_epoch(PARTITION, 1, &incarnation("two"), 50)
+        .raise_epoch(PARTITION, 1, &incarnation("two"), 50, None)
         .await
         .unwrap();
     let observed = Observed {

@@ -42,11 +42,11 @@ async fn each_step_is_made_once_and_only_from_the_one_before() {
     assert!(!postgres.begin_writing_through(PARTITION, 1).await.unwrap());
     assert!(!postgres.close_queue(PARTITION, 2).await.unwrap());
     let two = incarnation("two");
-    assert!(!postgres.reopen_queue(PARTITION, 1, &two).await.unwrap());
+    assert!(!postgres.reopen_queue(PARTITION, 1, &two, 0, None).await.unwrap());
     let through = fence(&postgres).await;
     assert_eq!((through.mode, through.epoch), (Mode::Through, 2));
-    assert!(postgres.reopen_queue(PARTITION, 2, &two).await.unwrap());
-    assert!(!postgres.reopen_queue(PARTITION, 2, &two).await.unwrap());
+    assert!(postgres.reopen_queue(PARTITION, 2, &two, 0, None).await.unwrap());
+    assert!(!postgres.reopen_queue(PARTITION, 2, &two, 0, None).await.unwrap());
     let queue = fence(&postgres).await;
     assert_eq!(
         (queue.mode, queue.epoch, queue.incarnation),
@@ -60,7 +60,7 @@ async fn each_step_is_made_once_and_only_from_the_one_before() {
 async fn nobody_raises_the_epoch_of_a_queue_that_is_closed() {
     let postgres = closed().await;
     let raised = postgres
-        .raise_epoch(PARTITION, 1, &incarnation("two"), 7)
+        .raise_epoch(PARTITION, 1, &incarnation("two"), 7, None)
         .await
         .unwrap();
     let Raised::Elsewhere(fence) = raised else {
@@ -72,7 +72,9 @@ async fn nobody_raises_the_epoch_of_a_queue_that_is_closed() {
 #[tokio::test]
 async fn writes_past_the_queue_lie_above_an_epoch_of_which_nothing_is_recorded() {
     let postgres = table().await;
-    let raised = postgres.raise_epoch(PARTITION, 1, &incarnation("two"), 900).await;
+    let raised = postgres
+        .raise_epoch(PARTITION, 1, &incarnation("two"), 900, None)
+        .await;
     let raised = raised.unwrap().into_fence();
     assert!(postgres.close_queue(PARTITION, 2).await.unwrap());
     assert!(postgres.begin_writing_through(PARTITION, 2).await.unwrap());
@@ -104,7 +106,7 @@ async fn writes_past_the_queue_lie_between_the_epochs_around_them() {
     assert_eq!(stored(&postgres, "wren").await.unwrap().version, second);
 
     postgres
-        .reopen_queue(PARTITION, 2, &incarnation("one"))
+        .reopen_queue(PARTITION, 2, &incarnation("one"), 0, None)
         .await
         .unwrap();
     assert!(fence(&postgres).await.base.get() > second.get());

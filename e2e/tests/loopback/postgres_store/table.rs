@@ -1,16 +1,26 @@
 //! A migrated schema of its own, and entries to put there.
 
 use birbnest_core::{
-    Content, Entry, EntryId, Incarnation, Partition, Record, Timestamp, Version,
+    Base, Content, Entry, EntryId, Incarnation, Partition, Record, Timestamp, Version,
     config::{Config, PostgresConfig, Secrets},
 };
 use birbnest_e2e::servers::{NatsServer, PostgresServer};
 use birbnest_migrate::Tasks;
-use birbnest_stores::postgres::{Observed, Postgres};
+use birbnest_stores::{
+    epoch::Beginning,
+    postgres::{Observed, Postgres},
+};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub(crate) const PARTITION: Partition = Partition(0);
+
+/// Of a new nest.
+pub(crate) const BEGINNING: Beginning = Beginning {
+    epoch: 1,
+    base: Base::ZERO,
+    replays: false,
+};
 
 /// A migrated schema of its own with a fence row.
 pub(crate) async fn table() -> Postgres {
@@ -43,7 +53,7 @@ async fn migrated(url: &str, config: &Config) -> Postgres {
         .unwrap();
     let postgres = Postgres::connect(url, "test", &config.postgres).unwrap();
     postgres
-        .create_fence_if_absent(PARTITION, "cache_persist_0", &incarnation("one"), Version::ZERO)
+        .create_fence_if_absent(PARTITION, "cache_persist_0", &incarnation("one"), BEGINNING)
         .await
         .unwrap();
     postgres

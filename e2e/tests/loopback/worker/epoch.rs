@@ -9,7 +9,7 @@ use async_nats::jetstream::{
 use birbnest_core::{DrainTerm, StreamNames};
 use birbnest_e2e::wait::{eventually, seen};
 use birbnest_migrate::Tasks;
-use futures::StreamExt;
+use futures::TryStreamExt;
 
 use super::nest::{Nest, PARTITION};
 
@@ -18,17 +18,17 @@ async fn in_hand(nest: &Nest, epoch: i64, count: usize) -> Vec<Message> {
     let stream = nest.stream().await;
     let name = DrainTerm { epoch, replay: 0 }.consumer();
     let consumer: Consumer<pull::Config> = stream.get_consumer(&name).await.unwrap();
-    let batch = consumer
-        .fetch()
-        .max_messages(count)
-        .expires(Duration::from_secs(5));
-    let messages: Vec<_> = batch
-        .messages()
-        .await
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
-        .await;
+    // A consumer is listed a moment before it can be asked.
+    let messages = eventually("the consumer delivers", || async {
+        let batch = consumer
+            .fetch()
+            .max_messages(count)
+            .expires(Duration::from_secs(5));
+        let messages = batch.messages().await.map_err(|error| error.to_string())?;
+        let messages: Result<Vec<Message>, _> = messages.try_collect().await;
+        messages.map_err(|error| error.to_string())
+    })
+    .await;
     assert_eq!(messages.len(), count);
     messages
 }
@@ -86,7 +86,7 @@ async fn what_an_earlier_epoch_left_is_persisted_however_long_the_drain_takes() 
     let fence = nest.postgres.fence(PARTITION).await.unwrap().unwrap();
     let raised = nest
         .postgres
-        .raise_epoch(PARTITION, fence.epoch, &fence.incarnation, 10)
+        .raise_epoch(PARTITION, fence.epoch, &fence.incarnation, 10, None)
         .await;
     assert_eq!(raised.unwrap().into_fence().epoch, 2);
     eventually("the new epoch has its consumer", || async {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Change, ProvisionError, call, differences, found, obstruct, wanted};
-use crate::fence::Fence;
+use crate::{epoch::Remembered, fence::Fence};
 
 /// The answer to a question for the consumers of a stream.
 #[derive(Deserialize)]
@@ -26,7 +26,8 @@ struct Names {
     consumers: Option<Vec<String>>,
 }
 
-/// Makes the consumer of the fence's term if it is missing, and removes those of earlier terms. Returns its name.
+/// Makes the consumer of the fence's term if it is missing, has it note the epoch, and removes those of earlier terms. Returns
+/// its name.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses. An earlier consumer that stays behind is no error: it settles nothing.
@@ -34,9 +35,13 @@ pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Resul
     let term = fence.term();
     let name = term.consumer();
     match info(js, stream, &name).await? {
-        Ok(_) => {}
+        Ok(info) if wanted::remembers(&info.config, fence) => {}
+        Ok(info) => put(js, stream, &wanted::noting(info.config, fence)).await?,
         Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-            put(js, stream, "create", &wanted::drain(term, fence.base)).await?;
+            let made = wanted::drain(fence);
+            if !create(js, stream, &made).await? {
+                put(js, stream, &made).await?;
+            }
         }
         Err(source) => return Err(refused(stream, source)),
     }
@@ -50,6 +55,24 @@ pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Resul
         }
     }
     Ok(name)
+}
+
+/// The epoch of the latest consumer, if it is a later one than this. `None` also where the consumer is of a release that did not
+/// note what has to be known.
+///
+/// # Errors
+/// When JetStream does not answer or refuses.
+pub async fn epoch_after(
+    js: &Context,
+    stream: &str,
+    epoch: i64,
+) -> Result<Option<Remembered>, ProvisionError> {
+    let latest = of_workers(js, stream).await?.into_iter().max();
+    let Some((term, _)) = latest.filter(|(term, _)| term.epoch > epoch) else {
+        return Ok(None);
+    };
+    let consumer = found(of_term(js, stream, term).await?, stream)?;
+    Ok(consumer.and_then(|consumer| wanted::remembered(term, &consumer.config)))
 }
 
 /// The consumer of the latest term; `None` before anybody has passed the fence.
@@ -89,7 +112,7 @@ pub(super) async fn repair(js: &Context, stream: &str) -> Result<Change, Provisi
     if repaired == info.config {
         return Ok(Change::None);
     }
-    put(js, stream, "update", &repaired).await?;
+    put(js, stream, &repaired).await?;
     Ok(Change::Repaired(differences(&info.config, &repaired)))
 }
 
@@ -112,18 +135,31 @@ async fn info(
     call(js, stream, &format!("CONSUMER.INFO.{stream}.{name}"), &json!({})).await
 }
 
-async fn put(js: &Context, stream: &str, action: &str, settings: &Config) -> Result<(), ProvisionError> {
-    let name = settings.durable_name.as_deref().unwrap_or_default();
-    let order = json!({"stream_name": stream, "config": settings, "action": action});
-    let subject = format!("CONSUMER.CREATE.{stream}.{name}");
-    match call::<_, consumer::Info>(js, stream, &subject, &order).await? {
-        Ok(_) => Ok(()),
-        // Somebody else was faster, and an administrator has changed it since: that is repaired elsewhere.
-        Err(error) if action == "create" && error.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS => {
-            Ok(())
-        }
+/// `false` when somebody else was faster, with other settings.
+async fn create(js: &Context, stream: &str, settings: &Config) -> Result<bool, ProvisionError> {
+    match order(js, stream, "create", settings).await? {
+        Ok(_) => Ok(true),
+        Err(error) if error.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS => Ok(false),
         Err(source) => Err(refused(stream, source)),
     }
+}
+
+async fn put(js: &Context, stream: &str, settings: &Config) -> Result<(), ProvisionError> {
+    match order(js, stream, "update", settings).await? {
+        Ok(_) => Ok(()),
+        Err(source) => Err(refused(stream, source)),
+    }
+}
+
+async fn order(
+    js: &Context,
+    stream: &str,
+    action: &str,
+    settings: &Config,
+) -> Result<Result<consumer::Info, jetstream::Error>, ProvisionError> {
+    let name = settings.durable_name.as_deref().unwrap_or_default();
+    let order = json!({"stream_name": stream, "config": settings, "action": action});
+    call(js, stream, &format!("CONSUMER.CREATE.{stream}.{name}"), &order).await
 }
 
 fn refused(stream: &str, source: jetstream::Error) -> ProvisionError {

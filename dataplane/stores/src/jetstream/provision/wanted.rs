@@ -6,7 +6,12 @@ use async_nats::jetstream::{
     consumer::{self, AckPolicy, DeliverPolicy, ReplayPolicy},
     stream::{self, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
-use birbnest_core::{Base, DrainTerm, Layout, Partition, StreamNames, config::StreamConfig};
+use birbnest_core::{Base, DrainTerm, Incarnation, Layout, Partition, StreamNames, config::StreamConfig};
+
+use crate::{
+    epoch::Remembered,
+    fence::{Fence, Mode},
+};
 
 /// Metadata key that says whose stream it is; its value is the prefix.
 pub const OWNER_KEY: &str = "birbnest.dev/prefix";
@@ -16,6 +21,9 @@ const LAYOUT_KEY: &str = "birbnest.dev/layout";
 
 /// Metadata key of a consumer for the base of its epoch: who does not read the fence knows the versions by it.
 const BASE_KEY: &str = "birbnest.dev/base";
+
+/// Metadata key of a consumer for the stream that its epoch belongs to: see [`crate::epoch`].
+const INCARNATION_KEY: &str = "birbnest.dev/incarnation";
 
 /// Deduplication by `Nats-Msg-Id` within this time.
 const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
@@ -206,23 +214,50 @@ pub(super) fn layout_of(found: &stream::Config) -> Option<Layout> {
     Layout::parse(found.metadata.get(LAYOUT_KEY)?)
 }
 
-/// The consumer that workers share in a term, of an epoch with this base.
-pub(super) fn drain(term: DrainTerm, base: Base) -> consumer::Config {
+/// The consumer that workers share in the fence's term.
+pub(super) fn drain(fence: &Fence) -> consumer::Config {
+    let term = fence.term();
     let mut wanted = consumer::Config {
         durable_name: Some(term.consumer()),
         name: Some(term.consumer()),
         ..Default::default()
     };
-    wanted
-        .metadata
-        .insert(BASE_KEY.to_owned(), base.get().to_string());
     prescribe_drain(&mut wanted);
-    wanted
+    noting(wanted, fence)
+}
+
+/// The same, with the epoch of the fence in its metadata; without the incarnation where PostgreSQL takes the writes, whose
+/// epoch is not the stream's.
+pub(super) fn noting(mut consumer: consumer::Config, fence: &Fence) -> consumer::Config {
+    let base = fence.base.get().to_string();
+    consumer.metadata.insert(BASE_KEY.to_owned(), base);
+    if fence.mode != Mode::Through {
+        let incarnation = fence.incarnation.to_string();
+        consumer.metadata.insert(INCARNATION_KEY.to_owned(), incarnation);
+    }
+    consumer
+}
+
+/// Whether a consumer of the fence's term notes its epoch: one of an earlier release, or of an epoch that was lost before
+/// anybody used it, does not.
+pub(super) fn remembers(found: &consumer::Config, fence: &Fence) -> bool {
+    let incarnation = found.metadata.get(INCARNATION_KEY);
+    let is_noted = incarnation.is_some_and(|noted| noted == fence.incarnation.as_str());
+    base_of(found) == Some(fence.base) && (is_noted || fence.mode == Mode::Through)
 }
 
 /// The base of a consumer's epoch, as [`drain`] noted it.
 pub(super) fn base_of(found: &consumer::Config) -> Option<Base> {
     Base::new(found.metadata.get(BASE_KEY)?.parse().ok()?).ok()
+}
+
+/// The epoch of a consumer of this term, as [`drain`] noted it.
+pub(super) fn remembered(term: DrainTerm, found: &consumer::Config) -> Option<Remembered> {
+    Some(Remembered {
+        epoch: term.epoch,
+        base: base_of(found)?,
+        incarnation: Incarnation::stored(found.metadata.get(INCARNATION_KEY)?.clone()),
+    })
 }
 
 /// An existing consumer's configuration with everything set that BirbNest prescribes and JetStream can change.
@@ -269,131 +304,4 @@ fn prescribe_drain(target: &mut consumer::Config) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> StreamConfig {
-        StreamConfig::default()
-    }
-
-    fn layout() -> Layout {
-        Layout::of_new_nest(3)
-    }
-
-    fn first() -> Role {
-        Role::Persist(Partition(0), layout())
-    }
-
-    #[test]
-    fn limits_are_shared_among_the_partitions_rounded_up() {
-        let wanted = stream(&config(), Role::Persist(Partition(1), layout()));
-        assert_eq!(wanted.max_messages, 333_334);
-        assert_eq!(wanted.max_bytes, 357_913_942);
-        assert_eq!(wanted.subjects, ["cache.persist.1.>"]);
-    }
-
-    #[test]
-    fn dead_letters_of_one_key_wait_side_by_side_and_a_full_stream_refuses() {
-        let wanted = stream(&config(), Role::Dead);
-        assert_eq!(
-            (wanted.name.as_str(), wanted.subjects),
-            ("cache_dead", vec!["cache.dead.>".to_owned()])
-        );
-        assert_eq!(
-            (wanted.max_messages_per_subject, wanted.discard),
-            (-1, DiscardPolicy::New)
-        );
-        assert_eq!((wanted.max_messages, wanted.max_bytes), (250_000, 1 << 28));
-    }
-
-    #[test]
-    fn replicas_have_a_witness_that_forgets_when_they_stop() {
-        assert!(!Role::all(&config(), layout()).any(|role| role == Role::Witness));
-        let replicated = StreamConfig {
-            replicas: 3,
-            ..config()
-        };
-        assert!(Role::all(&replicated, layout()).any(|role| role == Role::Witness));
-        let wanted = stream(&replicated, Role::Witness);
-        assert_eq!(
-            (wanted.name.as_str(), wanted.storage, wanted.num_replicas),
-            ("cache_witness", StorageType::Memory, 3)
-        );
-        let mut found = wanted.clone();
-        assert_eq!(repaired_stream(&found, &replicated, Role::Witness), Ok(wanted));
-        found.storage = StorageType::File;
-        assert!(repaired_stream(&found, &replicated, Role::Witness).is_err());
-    }
-
-    #[test]
-    fn only_a_single_copy_answers_direct_gets() {
-        assert!(stream(&config(), first()).allow_direct);
-        let replicated = StreamConfig {
-            replicas: 3,
-            ..config()
-        };
-        assert!(!stream(&replicated, first()).allow_direct);
-    }
-
-    #[test]
-    fn a_limit_changed_by_hand_is_set_back_and_a_description_stays() {
-        let wanted = stream(&config(), first());
-        let mut found = wanted.clone();
-        found.max_messages = 5;
-        found.discard = DiscardPolicy::Old;
-        found.description = Some("ours".to_owned());
-        found.metadata.insert("_nats.ver".to_owned(), "2.15.0".to_owned());
-        let repaired = repaired_stream(&found, &config(), first()).unwrap();
-        assert_eq!(repaired.max_messages, wanted.max_messages);
-        assert_eq!(repaired.discard, DiscardPolicy::New);
-        assert_eq!(repaired.description, found.description);
-        assert_eq!(repaired.metadata.len(), 3);
-        assert_eq!(layout_of(&repaired), Some(layout()));
-        assert_eq!(repaired_stream(&repaired, &config(), first()).unwrap(), repaired);
-    }
-
-    #[test]
-    fn a_stream_of_somebody_else_is_left_alone() {
-        let mut found = stream(&config(), first());
-        found.metadata.insert(OWNER_KEY.to_owned(), "other".to_owned());
-        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
-        assert!(matches!(refused, Obstacle::Foreign(_)));
-
-        found.metadata.clear();
-        assert!(repaired_stream(&found, &config(), first()).is_ok());
-        found.subjects = vec!["orders.>".to_owned()];
-        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
-        assert_eq!(
-            refused,
-            Obstacle::Foreign(r#"it stores the subjects ["orders.>"]"#.to_owned())
-        );
-    }
-
-    #[test]
-    fn a_consumer_tells_the_base_of_its_epoch() {
-        let base = Base::new(1 << 32).unwrap();
-        assert_eq!(
-            base_of(&drain(DrainTerm { epoch: 2, replay: 7 }, base)),
-            Some(base)
-        );
-        assert_eq!(base_of(&consumer::Config::default()), None);
-    }
-
-    #[test]
-    fn what_cannot_be_changed_in_place_is_named() {
-        let mut found = stream(&config(), first());
-        found.retention = RetentionPolicy::WorkQueue;
-        let refused = repaired_stream(&found, &config(), first()).unwrap_err();
-        assert!(
-            matches!(&refused, Obstacle::Fixed(why) if why.contains("retention")),
-            "{refused:?}"
-        );
-        let mut found = drain(DrainTerm { epoch: 1, replay: 0 }, Base::ZERO);
-        found.deliver_policy = DeliverPolicy::New;
-        let refused = repaired_drain(&found).unwrap_err();
-        assert!(
-            matches!(&refused, Obstacle::Fixed(why) if why.contains("deliver all")),
-            "{refused:?}"
-        );
-    }
-}
+mod tests;

@@ -6,7 +6,10 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{Fence, Mode, store};
-use crate::postgres::{Postgres, PostgresError, error::CorruptValue};
+use crate::{
+    epoch::Remembered,
+    postgres::{Postgres, PostgresError, error::CorruptValue},
+};
 
 /// For so long after it was last seen an outage counts, by PostgreSQL's clock. A process that cannot reach NATS says so more
 /// often than that.
@@ -52,8 +55,9 @@ impl Postgres {
         .await
     }
 
-    /// Gives the writes of a partition back to its stream, which is this one now, under the next epoch. Only for who knows
-    /// that nothing of an earlier epoch can arrive there any more.
+    /// Gives the writes of a partition back to its stream, which is this one now and has come to `last_sequence`, under the next
+    /// epoch, also after one that NATS remembers and PostgreSQL has lost. Only for who knows that nothing of an earlier epoch
+    /// can arrive there any more.
     ///
     /// # Errors
     /// As [`Postgres::begin_writing_through`].
@@ -62,16 +66,14 @@ impl Postgres {
         partition: Partition,
         epoch: i64,
         incarnation: &Incarnation,
+        last_sequence: u64,
+        later: Option<&Remembered>,
     ) -> Result<bool, PostgresError> {
         self.step(partition, epoch, Mode::Through, |now| {
+            let next = now.after(now.highest_version, incarnation, last_sequence, later)?;
             Ok(Fence {
                 mode: Mode::Queue,
-                epoch: now.epoch + 1,
-                base: Base::above(now.highest_version).map_err(CorruptValue::from)?,
-                incarnation: incarnation.clone(),
-                purge_sequence: 0,
-                generation: now.generation + 1,
-                ..now
+                ..next
             })
         })
         .await
