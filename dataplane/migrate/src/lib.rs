@@ -12,6 +12,7 @@ mod queue;
 mod roles;
 mod schema;
 mod spread;
+mod statement;
 
 use birbnest_core::config::{Config, Secrets};
 use birbnest_stores::postgres::Postgres;

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::{
     MigrateError,
-    schema::{quoted, run},
+    statement::{quoted, run},
 };
 
 /// The role of API and workers, and the schema; both as SQL takes them.

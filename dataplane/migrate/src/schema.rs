@@ -6,12 +6,17 @@ use backon::{ExponentialBuilder, Retryable};
 use birbnest_core::config::{PostgresConfig, Secrets};
 use birbnest_stores::postgres::{PostgresError, connect_alone};
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection,
+    Connection, PgConnection,
     error::DatabaseError,
     migrate::{self, Migrate, Migration, Migrator},
 };
 
-use crate::{MigrateError, roles::Lesser, spread::spread};
+use crate::{
+    MigrateError,
+    roles::Lesser,
+    spread::spread,
+    statement::{quoted, run},
+};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -204,21 +209,10 @@ fn of_run(error: migrate::MigrateError, migration: Option<&Migration>) -> Migrat
     }
 }
 
-/// Runs statements without parameters. The caller answers for their text.
-pub(crate) async fn run(connection: &mut PgConnection, statements: String) -> Result<(), MigrateError> {
-    let done = sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await;
-    Ok(done.map(std::mem::drop).map_err(PostgresError::from)?)
-}
-
 async fn close(connection: PgConnection) {
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the connection did not end in good order");
     }
-}
-
-/// A name as SQL takes it, whatever is in it.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn has_state(error: &sqlx::Error, state: &str) -> bool {
