@@ -23,7 +23,7 @@ use tower::{BoxError, Layer, Service};
 /// How long a connection may be silent while something is expected of it: bookmarks come each 60 to 75 s, and an answer
 /// within the API server's own limit of a minute.
 pub const PATIENCE: Duration = Duration::from_secs(100);
-/// In which a watch begins again several times.
+/// A watch without a byte for so long is dead: its connection was given up more than once.
 const SILENCE: Duration = Duration::from_mins(5);
 
 /// Watches by the plural of their kind.

@@ -12,7 +12,8 @@ const CONSUMER: &str = "drain_";
 pub struct DrainTerm {
     /// The epoch of the fence.
     pub epoch: i64,
-    /// Which delivery of the stream's messages; 0 before the first failover of PostgreSQL.
+    /// Which delivery of the stream's messages: 0, or a number from the clock after a failover of PostgreSQL, a lost epoch or
+    /// another layout.
     pub replay: i64,
 }
 

@@ -1,9 +1,9 @@
 //! The streams as the runner sees them.
 
 use async_nats::jetstream::{self, Context};
-use birbnest_core::{Layout, Partition, Version, VersionOverflow, config::StreamConfig};
+use birbnest_core::{Layout, Partition, Version, config::StreamConfig};
 use birbnest_stores::{
-    epoch::Remembered,
+    epoch::given,
     jetstream::{Lives, addresses, connect, highest_version, provision},
     postgres::{Fence, NewStream, Step},
 };
@@ -107,8 +107,8 @@ impl Queue {
                 partition: found.partition,
                 message: error.to_string(),
             })?;
-            let highest = highest_version(&stream, found.info.state.last_sequence).await?;
             let last_sequence = found.info.state.last_sequence;
+            let highest = highest_version(&stream, last_sequence).await?;
             let later = provision::epoch_after(&self.js, &found.info.config.name, 0).await?;
             reached = reached.max(highest).max(given(later.as_ref(), last_sequence)?);
             streams.push(NewStream {
@@ -130,11 +130,6 @@ impl Queue {
             reached,
         })
     }
-}
-
-/// The highest version that may have been given in an epoch that PostgreSQL has lost.
-fn given(later: Option<&Remembered>, last_sequence: u64) -> Result<Version, VersionOverflow> {
-    later.map_or(Ok(Version::ZERO), |later| later.highest(last_sequence))
 }
 
 /// For messages.

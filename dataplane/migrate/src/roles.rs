@@ -11,15 +11,15 @@ use crate::{
 };
 
 /// The role of API and workers, and the schema; both as SQL takes them.
-pub(crate) struct Lesser {
+pub(crate) struct ServiceRole {
     role: String,
     schema: String,
 }
 
-impl Lesser {
-    /// The role that connects so, which is made unless there is one of its name. `None` when it is the owner itself, who needs
+impl ServiceRole {
+    /// The role of this login, which is made unless it exists. `None` when it is the owner itself, who needs
     /// nothing.
-    pub(crate) async fn of(
+    pub(crate) async fn ensure(
         connection: &mut PgConnection,
         schema: &str,
         login: &Login,

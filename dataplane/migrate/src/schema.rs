@@ -13,7 +13,7 @@ use sqlx::{
 
 use crate::{
     MigrateError,
-    roles::Lesser,
+    roles::ServiceRole,
     spread::spread,
     statement::{quoted, run},
 };
@@ -45,14 +45,14 @@ pub(crate) async fn migrate(secrets: &Secrets, config: &PostgresConfig) -> Resul
     create_schema(&mut connection, &config.schema).await?;
     let applied = async {
         // Before there is anything new that they would need.
-        let lesser = lesser(&mut connection, &config.schema, secrets).await?;
-        if let Some(lesser) = &lesser {
-            lesser.admit(&mut connection).await?;
+        let role = service_role(&mut connection, &config.schema, secrets).await?;
+        if let Some(role) = &role {
+            role.admit(&mut connection).await?;
         }
         let applied = apply_pending(&mut connection).await?;
         spread(&mut connection, config.table_partitions).await?;
-        if let Some(lesser) = &lesser {
-            lesser.keep_the_books(&mut connection).await?;
+        if let Some(role) = &role {
+            role.keep_the_books(&mut connection).await?;
         }
         Ok(applied)
     }
@@ -63,16 +63,16 @@ pub(crate) async fn migrate(secrets: &Secrets, config: &PostgresConfig) -> Resul
 }
 
 /// The role of API and workers, where it is another one than the owner's.
-async fn lesser(
+async fn service_role(
     connection: &mut PgConnection,
     schema: &str,
     secrets: &Secrets,
-) -> Result<Option<Lesser>, MigrateError> {
+) -> Result<Option<ServiceRole>, MigrateError> {
     if secrets.postgres_owner_url.is_none() {
         return Ok(None);
     }
     let login = secrets.postgres_url.parse().map_err(PostgresError::from)?;
-    Lesser::of(connection, schema, &login).await
+    ServiceRole::ensure(connection, schema, &login).await
 }
 
 /// Drops the schema with everything in it.

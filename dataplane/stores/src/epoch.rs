@@ -37,6 +37,14 @@ impl Remembered {
     }
 }
 
+/// The highest version that may have been given in an epoch that PostgreSQL has lost, if it has lost one.
+///
+/// # Errors
+/// When versions have come to their end.
+pub fn given(lost: Option<&Remembered>, last_sequence: u64) -> Result<Version, VersionOverflow> {
+    lost.map_or(Ok(Version::ZERO), |lost| lost.highest(last_sequence))
+}
+
 impl Beginning {
     /// Where connections of an epoch may be alive, since the stream is that of the epoch, it goes on: the versions that they
     /// give must not be below those of others. Else one begins above it and above `highest`, the highest version that

@@ -42,7 +42,8 @@ impl Leases {
             until: asked + LEASE,
         };
         let mut held = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Answers may overtake each other. But PostgreSQL may have lost an epoch, or all with its tables.
+        // Answers may overtake each other, so the later epoch stays. PostgreSQL may have lost it: once its lease has ended, any
+        // other takes its place.
         let newer = held.get(&fence.partition).is_none_or(|held| {
             (held.epoch, held.until) < (new.epoch, new.until) || held.until <= Instant::now()
         });
@@ -61,26 +62,15 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::{Base, Incarnation, Version};
-
     use super::*;
 
     const PARTITION: Partition = Partition(0);
 
     fn fence(epoch: i64, mode: Mode) -> Fence {
         Fence {
-            partition: PARTITION,
-            stream: "s".to_owned(),
             epoch,
-            base: Base::ZERO,
             mode,
-            incarnation: Incarnation::new("now", "one"),
-            highest_version: Version::ZERO,
-            purge_sequence: 0,
-            mark: Version::ZERO,
-            generation: 1,
-            replay: 0,
-            failed_over: false,
+            ..Fence::example()
         }
     }
 

@@ -148,9 +148,7 @@ impl Door {
             Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
         }
     }
-}
 
-impl Door {
     /// The body up to the next hush, and then nothing for ever.
     fn until_hushed(&self, body: Body) -> Body {
         let mut hushed = self.0.hushed.subscribe();

@@ -93,7 +93,7 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
     let progress = if is_forced(nest) {
         force(ctx, nest, &id).await
     } else if ctx.cluster.is_ending(id.namespace()).await {
-        leave_behind(ctx, nest, &id, Some("the namespace is being deleted")).await;
+        tell_what_stays(ctx, nest, &id, Some("the namespace is being deleted")).await;
         Ok(Ok(()))
     } else {
         wind_up(ctx, nest).await
@@ -156,13 +156,13 @@ async fn force(ctx: &Context, nest: &BirbNest, id: &NestId) -> Result<Step<()>, 
         }
         Err(invalid) => Err(invalid.to_string()),
     };
-    leave_behind(ctx, nest, id, deleted.as_ref().err().map(String::as_str)).await;
+    tell_what_stays(ctx, nest, id, deleted.as_ref().err().map(String::as_str)).await;
     delete_volumes(&ctx.cluster, id).await?;
     Ok(Ok(()))
 }
 
-/// Says which data stays in backends that are not the nest's own, and why if that is true of the streams.
-async fn leave_behind(ctx: &Context, nest: &BirbNest, id: &NestId, streams_because: Option<&str>) {
+/// Says which data stays in backends that are not the nest's own. The streams stay only if `streams_because` says why.
+async fn tell_what_stays(ctx: &Context, nest: &BirbNest, id: &NestId, streams_because: Option<&str>) {
     let mut left = Vec::new();
     if nest.spec.nats.managed.is_none()
         && let Some(because) = streams_because

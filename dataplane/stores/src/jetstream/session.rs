@@ -166,7 +166,12 @@ impl SessionError {
     pub(super) fn is_answered(&self) -> bool {
         matches!(
             self,
-            Self::Fence(_) | Self::Foreign { .. } | Self::Contended | Self::Closed | Self::NoLayout
+            Self::Fence(_)
+                | Self::Foreign { .. }
+                | Self::Versions(_)
+                | Self::Contended
+                | Self::Closed
+                | Self::NoLayout
         )
     }
 }
@@ -248,7 +253,8 @@ impl Connector {
     }
 
     /// Passes the fence of a partition: the stream is the one that the fence names and has lost nothing that is
-    /// recorded there, or else the epoch is raised first, so that nothing older can ever win.
+    /// recorded there. Else the epoch is raised first, so that nothing older can ever win, or one that PostgreSQL has lost
+    /// is restored.
     async fn pass(
         &self,
         lives: &Lives,
@@ -278,7 +284,7 @@ impl Connector {
                     source,
                 })?;
                 let beginning = Beginning::of(later.as_ref(), &incarnation, highest, last_sequence)?;
-                tracing::info!(%partition, epoch = beginning.epoch, "postgresql knows nothing of the partition: it begins");
+                tracing::info!(%partition, epoch = beginning.epoch, goes_on = beginning.replays, "postgresql knows nothing of the partition: making its fence");
                 self.postgres
                     .create_fence_if_absent(partition, &name, &incarnation, beginning)
                     .await?;
@@ -295,7 +301,7 @@ impl Connector {
             match judge(&fence, later.as_ref(), &name, &incarnation, last_sequence) {
                 Judgement::Pass => {
                     provision::ensure_consumer(context, &name, &fence).await?;
-                    // From now on NATS remembers the epoch. It was lost before if the fence is another one.
+                    // From now on NATS remembers the epoch. If the fence is another one by now, look again.
                     let asked = Instant::now();
                     match self.postgres.fence(partition).await? {
                         Some(now) if is_same(&fence, &now) => self.fences.observe(&now, asked),
@@ -346,7 +352,7 @@ impl Connector {
         })
     }
 
-    /// Returns when the connection broke, was given up, or belongs to an epoch that is over.
+    /// Returns when the connection broke or was given up, when its epoch is over or lost, or when there are other partitions.
     async fn watch(&self, session: &Session, current: &Weak<ArcSwapOption<Session>>) {
         let (mut fences, mut layouts) = (self.fences.subscribe(), self.fences.layouts());
         while current.strong_count() > 0 {

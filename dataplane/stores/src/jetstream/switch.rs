@@ -115,25 +115,14 @@ impl Switch {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_core::{Base, Incarnation, Version};
-
     use super::*;
 
     #[test]
     fn a_queue_that_is_closed_again_is_waited_for_again() {
         let fence = |epoch, mode| Fence {
-            partition: Partition(0),
-            stream: "s".to_owned(),
             epoch,
-            base: Base::ZERO,
             mode,
-            incarnation: Incarnation::new("now", "one"),
-            highest_version: Version::ZERO,
-            purge_sequence: 0,
-            mark: Version::ZERO,
-            generation: 1,
-            replay: 0,
-            failed_over: false,
+            ..Fence::example()
         };
         let (mut closed, start) = (Closed::default(), Instant::now());
         let mut note =

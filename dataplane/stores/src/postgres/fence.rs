@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use row::{FenceRow, select};
 
 use super::{Postgres, PostgresError, error::CorruptValue};
-use crate::epoch::{Beginning, Remembered};
+use crate::epoch::{Beginning, Remembered, given};
 
 pub(super) use row::{all_fences, insert, mode, store, version};
 
@@ -59,7 +59,8 @@ pub struct Fence {
     pub mark: Version,
     /// Copies in Redis of a lower generation count as absent.
     pub generation: u64,
-    /// Which delivery of the stream's messages the workers are at; 0 before the first failover.
+    /// Which delivery of the stream's messages the workers are at: 0, or a number from the clock after a failover, a lost epoch
+    /// or another layout.
     pub replay: i64,
     /// The row was last looked after in another history of PostgreSQL than that of the server that it was read from:
     /// commits may be missing, and the stream has to be replayed.
@@ -74,9 +75,7 @@ impl Fence {
             replay: self.replay,
         }
     }
-}
 
-impl Fence {
     /// The next epoch, of this stream, which has come to `last_sequence`. It is after a `later` one that was lost as well, and
     /// above every version of both; copies in Redis are void, and nothing is purged.
     fn after(
@@ -86,8 +85,7 @@ impl Fence {
         last_sequence: u64,
         later: Option<&Remembered>,
     ) -> Result<Self, VersionOverflow> {
-        let given = later.map_or(Ok(Version::ZERO), |later| later.highest(last_sequence))?;
-        let highest_version = highest.max(given);
+        let highest_version = highest.max(given(later, last_sequence)?);
         let latest = later.map_or(self.epoch, |later| later.epoch.max(self.epoch));
         Ok(Self {
             epoch: latest.saturating_add(1),
@@ -101,12 +99,33 @@ impl Fence {
     }
 }
 
+#[cfg(test)]
+impl Fence {
+    /// That of a first partition in its first epoch.
+    pub(crate) fn example() -> Self {
+        Self {
+            partition: Partition(0),
+            stream: "cache_persist_0".to_owned(),
+            epoch: 1,
+            base: Base::ZERO,
+            mode: Mode::Queue,
+            incarnation: Incarnation::new("stream", "one"),
+            highest_version: Version::ZERO,
+            purge_sequence: 0,
+            mark: Version::ZERO,
+            generation: 1,
+            replay: 0,
+            failed_over: false,
+        }
+    }
+}
+
 /// What a raise came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Raised {
-    /// The epoch was raised; this is the fence now.
+    /// The epoch was raised or restored; this is the fence now.
     Here(Fence),
-    /// Somebody else had raised it before; this is the fence as they left it.
+    /// The fence was another one by then, or its mode did not allow it; this is the fence as it is.
     Elsewhere(Fence),
 }
 
@@ -347,7 +366,7 @@ impl Postgres {
     }
 }
 
-/// Begins another delivery of everything that the stream holds, and another cache generation; returns for how many partitions.
+/// Begins another delivery of everything that the stream holds, and another cache generation; returns 1 if it did, else 0.
 /// Unless it is `always` wanted, only where the fence was last looked after in another history.
 async fn replay(connection: &mut PgConnection, partition: Partition, always: bool) -> sqlx::Result<u64> {
     let begun = sqlx::query(

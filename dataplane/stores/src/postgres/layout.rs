@@ -46,7 +46,8 @@ pub struct Step {
     pub drained: Vec<(Partition, DrainTerm)>,
     /// The highest version that was given in the layout that ends.
     pub persisted: Version,
-    /// The highest version that any message in the streams of the layout that begins bears.
+    /// The highest version that messages in the streams of the layout that begins bear, or that a lost epoch of theirs may
+    /// have given.
     pub reached: Version,
 }
 

@@ -57,8 +57,8 @@ pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Resul
     Ok(name)
 }
 
-/// The epoch of the latest consumer, if it is a later one than this. `None` also where the consumer is of a release that did not
-/// note what has to be known.
+/// The epoch of the latest consumer, if it is a later one than this. `None` also where that consumer notes no incarnation: it is
+/// of an earlier release, or PostgreSQL took the writes.
 ///
 /// # Errors
 /// When JetStream does not answer or refuses.

@@ -246,12 +246,12 @@ pub(super) fn remembers(found: &consumer::Config, fence: &Fence) -> bool {
     base_of(found) == Some(fence.base) && (is_noted || fence.mode == Mode::Through)
 }
 
-/// The base of a consumer's epoch, as [`drain`] noted it.
+/// The base of a consumer's epoch, as [`noting`] noted it.
 pub(super) fn base_of(found: &consumer::Config) -> Option<Base> {
     Base::new(found.metadata.get(BASE_KEY)?.parse().ok()?).ok()
 }
 
-/// The epoch of a consumer of this term, as [`drain`] noted it.
+/// The epoch of a consumer of this term, as [`noting`] noted it.
 pub(super) fn remembered(term: DrainTerm, found: &consumer::Config) -> Option<Remembered> {
     Some(Remembered {
         epoch: term.epoch,

@@ -1,5 +1,3 @@
-use birbnest_core::Version;
-
 use super::*;
 
 fn config() -> StreamConfig {
@@ -101,18 +99,10 @@ fn a_stream_of_somebody_else_is_left_alone() {
 
 fn fence() -> Fence {
     Fence {
-        partition: Partition(0),
-        stream: "cache_persist_0".to_owned(),
         epoch: 2,
         base: Base::new(1 << 32).unwrap(),
-        mode: Mode::Queue,
-        incarnation: Incarnation::new("stream", "one"),
-        highest_version: Version::ZERO,
-        purge_sequence: 0,
-        mark: Version::ZERO,
-        generation: 1,
         replay: 7,
-        failed_over: false,
+        ..Fence::example()
     }
 }
 
