@@ -46,7 +46,9 @@ impl Steps<'_> {
         if next.message.sequence <= next.purged {
             next.message = Stored::default();
         }
-        next.standby = next.database();
+        if now.failovers > 0 {
+            next.standby = next.database();
+        }
         self.push("janitor: purges", 0, next.purged, next);
     }
 
