@@ -28,6 +28,11 @@ pub struct Beginning {
 }
 
 impl Remembered {
+    /// Whether connections of the epoch may be alive, since the stream of this incarnation is that of the epoch.
+    pub fn lives_in(&self, incarnation: &Incarnation) -> bool {
+        self.incarnation == *incarnation
+    }
+
     /// The highest version that may have been given when the stream has come to this sequence.
     ///
     /// # Errors
@@ -46,9 +51,8 @@ pub fn given(lost: Option<&Remembered>, last_sequence: u64) -> Result<Version, V
 }
 
 impl Beginning {
-    /// Where connections of an epoch may be alive, since the stream is that of the epoch, it goes on: the versions that they
-    /// give must not be below those of others. Else one begins above it and above `highest`, the highest version that
-    /// messages of the stream bear.
+    /// An epoch of which connections may be alive goes on: the versions that they give must not be below those of others. Else
+    /// one begins above it and above `highest`, the highest version that messages of the stream bear.
     ///
     /// # Errors
     /// When versions have come to their end.
@@ -58,26 +62,19 @@ impl Beginning {
         highest: Version,
         last_sequence: u64,
     ) -> Result<Self, VersionOverflow> {
-        let (epoch, highest) = match remembered {
-            Some(known) if known.incarnation == *incarnation => {
-                return Ok(Self {
-                    epoch: known.epoch,
-                    base: known.base,
-                    replays: true,
-                });
-            }
-            Some(known) => (
-                known.epoch.saturating_add(1),
-                highest.max(known.highest(last_sequence)?),
-            ),
-            None => (1, highest),
-        };
-        let base = match highest {
+        if let Some(known) = remembered.filter(|known| known.lives_in(incarnation)) {
+            return Ok(Self {
+                epoch: known.epoch,
+                base: known.base,
+                replays: true,
+            });
+        }
+        let base = match highest.max(given(remembered, last_sequence)?) {
             Version::ZERO => Base::ZERO,
             version => Base::above(version)?,
         };
         Ok(Self {
-            epoch,
+            epoch: remembered.map_or(0, |known| known.epoch).saturating_add(1),
             base,
             replays: false,
         })

@@ -55,7 +55,7 @@ pub fn judge<'a>(
         return Judgement::Foreign;
     }
     if let Some(later) = later {
-        return if later.incarnation == *incarnation {
+        return if later.lives_in(incarnation) {
             Judgement::Restore(later)
         } else {
             Judgement::Raise("the database has lost an epoch, and the stream is another one")

@@ -284,7 +284,12 @@ impl Connector {
                     source,
                 })?;
                 let beginning = Beginning::of(later.as_ref(), &incarnation, highest, last_sequence)?;
-                tracing::info!(%partition, epoch = beginning.epoch, goes_on = beginning.replays, "postgresql knows nothing of the partition: making its fence");
+                tracing::info!(
+                    %partition,
+                    epoch = beginning.epoch,
+                    goes_on = beginning.replays,
+                    "postgresql knows nothing of the partition: making its fence"
+                );
                 self.postgres
                     .create_fence_if_absent(partition, &name, &incarnation, beginning)
                     .await?;

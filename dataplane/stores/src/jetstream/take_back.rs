@@ -116,7 +116,7 @@ impl Connector {
     async fn go_on(&self, fence: &Fence, stream: &Seen) -> Result<(), SessionError> {
         let (partition, epoch) = (fence.partition, fence.epoch);
         if let Some(lost) = &stream.later
-            && lost.incarnation == stream.incarnation
+            && lost.lives_in(&stream.incarnation)
             && let Raised::Here(now) = self.postgres.restore_epoch(partition, epoch, lost).await?
         {
             tracing::warn!(%partition, epoch, now = now.epoch, "postgresql had lost that the queue takes the writes");

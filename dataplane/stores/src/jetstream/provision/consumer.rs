@@ -35,8 +35,13 @@ pub async fn ensure_consumer(js: &Context, stream: &str, fence: &Fence) -> Resul
     let term = fence.term();
     let name = term.consumer();
     match info(js, stream, &name).await? {
-        Ok(info) if wanted::remembers(&info.config, fence) => {}
-        Ok(info) => put(js, stream, &wanted::noting(info.config, fence)).await?,
+        Ok(info) => {
+            // One of an earlier release, or of an epoch that was lost before anybody used it, notes something else.
+            let noting = wanted::noting(info.config.clone(), fence);
+            if noting != info.config {
+                put(js, stream, &noting).await?;
+            }
+        }
         Err(absent) if absent.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
             let made = wanted::drain(fence);
             if !create(js, stream, &made).await? {
@@ -67,8 +72,7 @@ pub async fn epoch_after(
     stream: &str,
     epoch: i64,
 ) -> Result<Option<Remembered>, ProvisionError> {
-    let latest = of_workers(js, stream).await?.into_iter().max();
-    let Some((term, _)) = latest.filter(|(term, _)| term.epoch > epoch) else {
+    let Some(term) = latest(js, stream).await?.filter(|term| term.epoch > epoch) else {
         return Ok(None);
     };
     let consumer = found(of_term(js, stream, term).await?, stream)?;
@@ -80,11 +84,16 @@ pub(super) async fn current(
     js: &Context,
     stream: &str,
 ) -> Result<Result<Option<consumer::Info>, jetstream::Error>, ProvisionError> {
-    let latest = of_workers(js, stream).await?.into_iter().max();
-    match latest {
-        Some((term, _)) => of_term(js, stream, term).await,
+    match latest(js, stream).await? {
+        Some(term) => of_term(js, stream, term).await,
         None => Ok(Ok(None)),
     }
+}
+
+/// The latest term that there is a consumer of.
+async fn latest(js: &Context, stream: &str) -> Result<Option<DrainTerm>, ProvisionError> {
+    let terms = of_workers(js, stream).await?.into_iter();
+    Ok(terms.map(|(term, _)| term).max())
 }
 
 /// The consumer of a term; `None` when nobody has made it.

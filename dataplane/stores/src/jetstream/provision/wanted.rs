@@ -238,14 +238,6 @@ pub(super) fn noting(mut consumer: consumer::Config, fence: &Fence) -> consumer:
     consumer
 }
 
-/// Whether a consumer of the fence's term notes its epoch: one of an earlier release, or of an epoch that was lost before
-/// anybody used it, does not.
-pub(super) fn remembers(found: &consumer::Config, fence: &Fence) -> bool {
-    let incarnation = found.metadata.get(INCARNATION_KEY);
-    let is_noted = incarnation.is_some_and(|noted| noted == fence.incarnation.as_str());
-    base_of(found) == Some(fence.base) && (is_noted || fence.mode == Mode::Through)
-}
-
 /// The base of a consumer's epoch, as [`noting`] noted it.
 pub(super) fn base_of(found: &consumer::Config) -> Option<Base> {
     Base::new(found.metadata.get(BASE_KEY)?.parse().ok()?).ok()

@@ -116,14 +116,15 @@ fn a_consumer_remembers_the_epoch_that_it_was_made_for() {
     );
     let earlier = consumer::Config::default();
     assert_eq!(remembered(fence.term(), &earlier), None);
-    assert!(!remembers(&earlier, &fence));
-    assert!(remembers(&noting(earlier, &fence), &fence));
+    let noted = noting(earlier.clone(), &fence);
+    assert_ne!(noted, earlier);
+    assert_eq!(noting(noted.clone(), &fence), noted);
     let through = Fence {
         mode: Mode::Through,
         ..fence
     };
     let of_nobody = drain(&through);
-    assert!(remembers(&of_nobody, &through));
+    assert_eq!(noting(of_nobody.clone(), &through), of_nobody);
     assert_eq!(remembered(through.term(), &of_nobody), None);
 }
 
