@@ -151,7 +151,9 @@ impl House {
             }
         }
         for api in &self.apis {
-            eventually("every connection to NATS is there again", || api.reaches("nats")).await;
+            for backend in ["nats", "redis"] {
+                eventually("every core has its connection again", || api.reaches(backend)).await;
+            }
         }
         began.elapsed()
     }
@@ -178,7 +180,8 @@ impl House {
     /// Waits until everything is in PostgreSQL and nothing is left in the streams, so that only Redis and PostgreSQL can
     /// answer.
     pub async fn until_purged(&self) {
-        eventually("the streams are purged", || async {
+        // What a worker had in hand that was killed comes again after `ack_wait`.
+        eventually_within(Duration::from_mins(1), "the streams are purged", || async {
             seen(self.queued().await?, |left| *left == 0)
         })
         .await;

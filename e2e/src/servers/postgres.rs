@@ -18,7 +18,7 @@ use super::{
     place::{free_port, fresh_directory, program, unique},
     process::{Process, Recipe},
 };
-use crate::wait::eventually;
+use crate::wait::{eventually, seen};
 
 /// Who runs the server when the tests run as root, and who owns the databases.
 const OWNER: &str = "postgres";
@@ -201,7 +201,7 @@ impl PostgresServer {
         usize::try_from(counted).unwrap_or_default()
     }
 
-    /// Whether it refuses to write from the next transaction on, as a standby would.
+    /// Whether it refuses to write, as a standby would: new sessions do when this returns, and older ones in a moment.
     ///
     /// # Panics
     /// When it does not answer.
@@ -212,6 +212,15 @@ impl PostgresServer {
         ))
         .await;
         self.run("SELECT pg_reload_conf()").await;
+        eventually("the setting is read", || async {
+            let mut connection = PgConnection::connect(&self.url()).await?;
+            let shown: String = sqlx::query_scalar("SHOW default_transaction_read_only")
+                .fetch_one(&mut connection)
+                .await?;
+            let told = seen(shown, |shown| shown == setting);
+            told.map_err(|shown| sqlx::Error::Protocol(format!("it is {shown}")))
+        })
+        .await;
     }
 
     /// Host and port.

@@ -73,9 +73,7 @@ async fn held_and_then_gone(home: &Space, ending: &Space) {
         seen(left.items.len(), |left| *left == 0)
     })
     .await;
-    let asked = door.asked_in(REST).await;
-    eprintln!("{asked} requests at rest");
-    assert!(asked < REQUESTS_AT_REST, "{asked} requests");
+    door.until_at_rest(REST, REQUESTS_AT_REST).await;
     let namespace = namespaces.get(&ending.name).await.unwrap();
     assert!(namespace.metadata.deletion_timestamp.is_some(), "it is held");
 

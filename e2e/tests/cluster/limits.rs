@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use birbnest_e2e::{
     cluster::{Nest, Space, story, tidied},
-    wait::eventually_within,
+    wait::{eventually_within, seen},
 };
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
@@ -16,7 +16,7 @@ use kube::{
     Api,
     api::{DeleteParams, EvictParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     changes::{doubled, until_rolled_out},
@@ -39,7 +39,7 @@ async fn a_quota_stops_one_nest_and_not_the_others() {
             "metadata": { "name": "three" },
             "spec": { "hard": { "count/deployments.apps": "3" } },
         });
-        space.apply::<ResourceQuota>(&quota).await;
+        until_counted(space, &quota).await;
         let second = space.apply_nest("second", &with_schema("second")).await;
         until_told(&second, "exceeded quota").await;
         let change = json!({ "worker": { "batch": { "size": 100 } } });
@@ -55,7 +55,7 @@ async fn a_quota_stops_one_nest_and_not_the_others() {
             "metadata": { "name": "full" },
             "spec": { "hard": { "pods": "0" } },
         });
-        space.apply::<ResourceQuota>(&quota).await;
+        until_counted(space, &quota).await;
         let change = json!({ "worker": { "batch": { "size": 200 } } });
         first.patch(json!({ "spec": change })).await;
         first
@@ -65,6 +65,20 @@ async fn a_quota_stops_one_nest_and_not_the_others() {
             .await;
         space.delete::<ResourceQuota>("full").await;
         until_rolled_out(&first, &change).await;
+    })
+    .await;
+}
+
+/// A quota holds nobody back before its status says what it is.
+async fn until_counted(space: &Space, quota: &Value) {
+    space.apply::<ResourceQuota>(quota).await;
+    let name = quota["metadata"]["name"].as_str().unwrap();
+    eventually_within(Duration::from_mins(1), "the quota is enforced", || async {
+        let found = space.api::<ResourceQuota>().get(name).await;
+        let status = found.map_err(|error| error.to_string())?.status;
+        seen(json!(status.unwrap_or_default().hard), |hard| {
+            *hard == quota["spec"]["hard"]
+        })
     })
     .await;
 }

@@ -1,14 +1,17 @@
 //! Who may connect to a nest's pods, on a network that enforces policies about it.
 
-use std::{env, fmt, process::Command};
+use std::{env, fmt, process::Command, time::Duration};
 
 use birbnest_e2e::{
     cluster::{Nest, Space, story},
-    wait::{eventually, seen},
+    wait::{eventually, eventually_within, seen},
 };
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
+
+/// A busy machine runs a dozen commands in as many pods.
+const NOTICED_WITHIN: Duration = Duration::from_mins(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_who_is_named_reaches_a_nest_and_the_nest_works() {
@@ -260,14 +263,10 @@ async fn until_shut_out(who: &Person, endpoints: &[&Endpoint]) {
 
 /// The network learns of a pod or a policy some moments after the API server.
 async fn until(who: &Person, endpoints: &[&Endpoint], wanted: &Outcome) {
-    eventually(&format!("{who}: {wanted:?}"), || async {
-        let tried = join_all(endpoints.iter().map(|endpoint| who.tries(endpoint))).await;
-        let others: Vec<_> = endpoints
-            .iter()
-            .zip(tried)
-            .filter(|(_, outcome)| outcome != wanted)
-            .collect();
-        seen(others, Vec::is_empty)
-    })
-    .await;
+    let each = endpoints.iter().map(async |endpoint| {
+        let what = format!("{who} at {}:{}: {wanted:?}", endpoint.address, endpoint.port);
+        let tried = || async { seen(who.tries(endpoint).await, |outcome| outcome == wanted) };
+        eventually_within(NOTICED_WITHIN, &what, tried).await;
+    });
+    join_all(each).await;
 }

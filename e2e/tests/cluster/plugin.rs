@@ -6,7 +6,8 @@ use birbnest_e2e::{
     cluster::{Space, story},
     wait::{eventually, seen},
 };
-use serde_json::json;
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::{Value, json};
 
 use crate::small;
 
@@ -18,7 +19,13 @@ async fn the_plugin_shows_a_nest_and_replays_what_postgresql_rejected() {
         spec["worker"]["retry"] = json!({ "maxAttempts": 1, "backoff": "100ms" });
         let nest = space.apply_nest("shown", &spec).await;
         nest.until_ready().await;
-        let screen = birbnest(space, &["status", "shown"]);
+        // It asks through the Service, of which the API server learns by itself.
+        let screen = eventually("the plugin reaches the API", || async {
+            seen(birbnest(space, &["status", "shown"]), |screen| {
+                screen.contains("redis")
+            })
+        })
+        .await;
         for part in [
             "shown  ready",
             "1 of 1 ready",
@@ -60,6 +67,7 @@ async fn the_plugin_shows_a_nest_and_replays_what_postgresql_rejected() {
         })
         .await;
         assert!(birbnest(space, &["prime", "shown", "--limit", "10"]).starts_with("requested: "));
+        space.apply::<ConfigMap>(&of_another_release("shown")).await;
         let report = birbnest(space, &["support", "shown", "--lines", "20"]);
         for part in [
             "===== BirbNest",
@@ -69,12 +77,23 @@ async fn the_plugin_shows_a_nest_and_replays_what_postgresql_rejected() {
         ] {
             assert!(report.contains(part), "{part} is not in:\n{report}");
         }
+        assert!(!report.contains("private"), "it is of somebody else:\n{report}");
         assert!(
             !report.contains(&backends.postgres.url()),
             "an address is a secret"
         );
     })
     .await;
+}
+
+/// Something of a release that was given the name of the nest.
+fn of_another_release(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": { "name": "other", "labels": { "app.kubernetes.io/instance": name } },
+        "data": { "note": "private" },
+    })
 }
 
 /// What the plugin prints.

@@ -11,7 +11,7 @@ use birbnest_e2e::{
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::DeleteParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{external, small};
 
@@ -84,7 +84,7 @@ async fn new_api_pods_take_over_without_a_failed_request() {
 async fn other_partitions_take_over_without_a_failed_request() {
     story("partitions", async |space| {
         let backends = space.backends().await;
-        let nest = space.apply_nest("spread", &small()).await;
+        let nest = space.apply_nest("spread", &patient()).await;
         nest.until_ready().await;
         let (apis, workers) = (uids(&nest, "api").await, uids(&nest, "worker").await);
         let load = under_load(&nest).await;
@@ -174,15 +174,23 @@ async fn remove_service(space: &Space, name: &str) {
         .unwrap();
 }
 
-pub(super) fn with_schema(schema: &str) -> serde_json::Value {
+pub(super) fn with_schema(schema: &str) -> Value {
     let mut spec = small();
     spec["postgres"]["schema"] = json!(schema);
     spec
 }
 
-/// Waits until the last of the pods of before is gone, and others are there.
+/// A small nest whose writes may take as long as the partitions change on a busy machine.
+fn patient() -> Value {
+    let mut spec = small();
+    spec["api"]["requestTimeout"] = json!("10s");
+    spec
+}
+
+/// Waits until the last of the pods of before is gone, and others are there. Of a Secret the operator hears when it looks at the
+/// nest the next time, and a migration comes first.
 pub(super) async fn until_replaced(nest: &Nest, component: &str, before: &BTreeSet<String>) {
-    eventually_within(Duration::from_mins(2), "every pod is a new one", || async {
+    eventually_within(Duration::from_mins(5), "every pod is a new one", || async {
         seen(uids(nest, component).await, |now| {
             now.is_disjoint(before) && !now.is_empty()
         })

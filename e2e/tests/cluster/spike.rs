@@ -67,7 +67,7 @@ async fn workers_follow_a_spike_within_the_connections_of_postgresql_and_go_calm
         let spiked = spike.stop().await;
         let began = Instant::now();
         eventually_within(
-            DRAIN_TARGET * 3,
+            Duration::from_mins(2),
             "the backlog of the spike is drained",
             || async { seen(depth(&nest).await, |depth| *depth < 200) },
         )

@@ -2,7 +2,7 @@
 
 use birbnest_core::{
     Content, Entry, EntryId, Layout, MAX_PARTITIONS, Partition, Record, Timestamp, Version,
-    config::{CacheConfig, RedisConfig},
+    config::{CacheConfig, Period, RedisConfig},
 };
 use birbnest_e2e::{
     servers::RedisServer,
@@ -177,7 +177,7 @@ async fn the_scripts_leave_what_the_model_leaves_after_every_short_sequence() {
     let server = RedisServer::shared().await;
     let config = RedisConfig {
         key_prefix: "model".to_owned(),
-        ..RedisConfig::default()
+        command_timeout: Period::from_secs(10),
     };
     let layout = Layout::of_new_nest(LANES);
     let generations = Generations::unread(layout);

@@ -56,7 +56,7 @@ async fn a_rejected_write_is_seen_and_replayed_once_its_cause_is_gone() {
     let house = House::open().await;
     house.put("robin", json!("good")).await.expect(201);
     house.until_row("robin", |_| true).await;
-    house.get("robin").await.expect(200);
+    house.api().client.until_hit("robin").await;
     reject(&house).await;
     let (written, id) = dead(&house, "robin", 1).await;
     let ledger = fill(&house.api().client, 0..200, 16).await;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use birbnest_core::config::Period;
 use birbnest_e2e::{
     house::House,
     load::{Load, fill},
@@ -280,7 +281,11 @@ async fn a_full_stream_refuses_and_drops_nothing() {
 
 #[tokio::test]
 async fn an_api_killed_between_queue_and_redis_leaves_an_old_copy_only_until_the_worker_comes() {
-    let house = House::plan().apis(2).open().await;
+    // It waits for Redis for longer than it takes to see the queue and to kill it.
+    let plan = House::plan()
+        .apis(2)
+        .config(|config| config.redis.command_timeout = Period::from_secs(4));
+    let house = plan.open().await;
     let old = house.put("robin", json!(1)).await.expect(201);
     house.until_purged().await;
     house.api().client.until_hit("robin").await;

@@ -1,6 +1,6 @@
 //! How the processes start, end and refuse to start.
 
-use birbnest_core::config::Config;
+use birbnest_core::{StreamNames, config::Config};
 use birbnest_e2e::{
     house::{Binary, House},
     load::fill,
@@ -177,15 +177,45 @@ async fn logs_are_json_with_the_request_id_that_the_client_sees_and_hold_no_secr
     }
 }
 
+#[tokio::test]
+async fn what_somebody_else_left_in_the_streams_keeps_nobody_from_new_tables() {
+    let house = House::open().await;
+    house.put("old", json!(1)).await.expect(201);
+    house.until_row("old", |_| true).await;
+    // Who would take it out again.
+    house.worker().stop().await;
+    let (jetstream, names) = (
+        house.nats.jetstream().await,
+        StreamNames::new(&house.config.stream.prefix),
+    );
+    for partition in house.layout().partitions() {
+        let subject = names.subjects(partition).replace('>', "stray");
+        let stray = jetstream.publish(subject, "not one of ours".into());
+        stray.await.unwrap().await.unwrap();
+    }
+    drop_tables(&house).await;
+    house.migrate().await;
+    house.worker().start().await;
+    eventually("writes reach the new tables", || async {
+        house.put("new", json!(2)).await;
+        seen(house.table.row("new").await.unwrap().is_some(), |there| *there)
+    })
+    .await;
+}
+
+async fn drop_tables(house: &House) {
+    let mut connection = PgConnection::connect(house.table.url()).await.unwrap();
+    let drop = format!("DROP SCHEMA {} CASCADE", house.config.postgres.schema);
+    connection.execute(AssertSqlSafe(drop)).await.unwrap();
+}
+
 /// As after a mistake in the database, or a restore from a dump: everything of the schema gets a new identity.
 #[tokio::test]
 async fn tables_that_were_dropped_and_made_anew_are_used_by_whoever_runs() {
     let house = House::open().await;
     house.put("old", json!(1)).await.expect(201);
     house.until_row("old", |_| true).await;
-    let mut connection = PgConnection::connect(house.table.url()).await.unwrap();
-    let drop = format!("DROP SCHEMA {} CASCADE", house.config.postgres.schema);
-    connection.execute(AssertSqlSafe(drop)).await.unwrap();
+    drop_tables(&house).await;
     house.migrate().await;
     eventually("writes reach the new tables", || async {
         let answer = house.put("new", json!(2)).await;

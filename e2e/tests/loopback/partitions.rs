@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use birbnest_core::Layout;
+use birbnest_core::{
+    Layout,
+    config::{Config, Period},
+};
 use birbnest_e2e::{
     house::House,
     load::{Load, fill},
@@ -49,7 +52,9 @@ async fn sixty_four_partitions_are_drained_by_workers_that_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_keys_are_spread_over_more_and_over_fewer_partitions_and_no_request_fails() {
-    let house = House::plan().apis(2).workers(2).open().await;
+    // A decision has half of it for its tries.
+    let patient = |config: &mut Config| config.stream.horizon = Period::from_secs(5);
+    let house = House::plan().apis(2).workers(2).config(patient).open().await;
     house.put("counter", json!(0)).await.expect(201);
     house.put("gone", json!(1)).await.expect(201);
     house.delete("gone").await.expect(204);
@@ -65,9 +70,9 @@ async fn the_keys_are_spread_over_more_and_over_fewer_partitions_and_no_request_
     let counted = Box::pin(counted).await;
     ledger.merge(load.stop().await);
     assert_eq!(ledger.failures, Vec::<String>::new());
-    assert_eq!(house.get("counter").await.expect(200).value(), json!(counted));
     house.until_kept(&ledger).await;
     house.until_purged().await;
+    assert_eq!(house.get("counter").await.expect(200).value(), json!(counted));
     for key in ["gone", "never"] {
         house.get(key).await.expect(404);
     }
@@ -212,7 +217,8 @@ async fn increments<W: Future<Output = ()>>(
         let mut made = 0;
         while !*stop.borrow() {
             let request = client.request(Method::POST, "/v1/increment/counter");
-            request.json(&json!({})).send().await.expect(201);
+            let counted = request.json(&json!({})).send().await;
+            assert!(counted.status.is_success(), "{counted:?}");
             made += 1;
         }
         made

@@ -13,8 +13,8 @@ use birbnest_e2e::{
 use reqwest::Method;
 use serde_json::json;
 
-/// How long BirbNest may take to find the member that accepts writes.
-const SECONDS: Duration = Duration::from_secs(5);
+/// How long BirbNest may take to find the member that accepts writes: it looks each two to four seconds.
+const SECONDS: Duration = Duration::from_secs(15);
 
 fn plan(horizon: u64) -> Plan {
     House::plan().standby().config(|config| {

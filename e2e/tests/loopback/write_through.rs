@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use birbnest_core::OnQueueOutage;
+use birbnest_core::{
+    OnQueueOutage,
+    config::{Config, Period},
+};
 use birbnest_e2e::{
     client::{Answer, ApiClient},
     house::{House, Plan},
@@ -198,8 +201,12 @@ async fn what_a_frozen_nats_held_changes_nothing_when_it_arrives_after_the_write
     let load = Load::start(&house.clients(), 4, 40, Duration::from_millis(5));
     load.until_more(200).await;
     house.nats.process().freeze().await;
-    let unknown = house.put("held", json!("held")).await.expect(503);
-    assert_eq!(unknown.code(), "TIMEOUT");
+    // One that comes late is refused, and writes nothing.
+    eventually("a write is sent and not answered", || async {
+        let unknown = house.put("held", json!("held")).await.expect(503);
+        seen(unknown, |unknown| unknown.code() == "TIMEOUT")
+    })
+    .await;
     until_all_written(&house, "persisted").await;
     let through = house.put("held", json!("through")).await.expect(201);
     load.until_more(200).await;
@@ -255,11 +262,12 @@ async fn without_postgresql_nothing_is_acknowledged_for_longer_than_a_lease() {
     house.postgres.stop().await;
     let stopped = Instant::now();
     let refused = eventually("writes are refused", || async {
+        let asked = stopped.elapsed();
         let answer = house.put("robin", json!(1)).await;
         if answer.status == 201 {
             assert!(
-                stopped.elapsed() < LEASE + Duration::from_millis(500),
-                "acknowledged after the lease"
+                asked < LEASE,
+                "acknowledged after the lease: asked after {asked:?}"
             );
         }
         seen(answer, |answer| answer.status == 503)
@@ -279,7 +287,8 @@ async fn without_postgresql_nothing_is_acknowledged_for_longer_than_a_lease() {
 
 #[tokio::test]
 async fn with_reject_an_outage_of_postgresql_costs_no_write_and_one_of_nats_all() {
-    let house = House::open().await;
+    let patient = |config: &mut Config| config.redis.command_timeout = Period::from_secs(4);
+    let house = House::plan().config(patient).open().await;
     house.put("robin", json!(0)).await.expect(201);
     house.postgres.stop().await;
     let stopped = Instant::now();

@@ -1,5 +1,6 @@
 //! Patches, increments and batches.
 
+use birbnest_core::config::{Config, Period};
 use birbnest_e2e::house::House;
 use reqwest::Method;
 use serde_json::json;
@@ -59,7 +60,12 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
 
 #[tokio::test]
 async fn increments_by_many_clients_all_count() {
-    let house = House::plan().apis(2).open().await;
+    // A decision has half of either for its tries, and a hundred want the same key.
+    let patient = |config: &mut Config| {
+        config.stream.horizon = Period::from_secs(15);
+        config.api.request_timeout = Period::from_secs(10);
+    };
+    let house = House::plan().apis(2).config(patient).open().await;
     let clients = house.clients();
     let increments = (0..100).map(|number| {
         let body = json!({"by": 2, "initial": 40});

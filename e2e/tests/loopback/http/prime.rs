@@ -1,5 +1,6 @@
 //! Entries are in Redis before anybody asks for them, and never older than what is queued.
 
+use birbnest_core::config::{Config, Period};
 use birbnest_e2e::{
     client::{Answer, ApiClient},
     house::House,
@@ -119,7 +120,8 @@ async fn a_queued_write_is_primed_and_not_the_row_that_it_overwrites() {
 
 #[tokio::test]
 async fn priming_during_writes_never_brings_back_what_was_overwritten() {
-    let house = House::open().await;
+    let patient = |config: &mut Config| config.redis.command_timeout = Period::from_secs(4);
+    let house = House::plan().config(patient).open().await;
     let client = &house.api().client;
     put_all(&house, &keys("k", 20)).await;
     let writing = async {

@@ -12,7 +12,7 @@ use birbnest_e2e::{
     servers::{Disk, PostgresServer},
     wait::eventually,
 };
-use birbnest_stores::postgres::{Postgres, PostgresError};
+use birbnest_stores::postgres::{Postgres, PostgresError, PostgresPosture, connect_alone};
 use serde_json::value::RawValue;
 use sqlx::{Connection, PgConnection};
 use table::{PARTITION, id, mark, spread_over, stored, table, table_at, text, tombstone, value, version};
@@ -219,4 +219,24 @@ async fn a_statement_that_waits_for_too_long_is_given_up() {
     assert!(error.is_unavailable(), "{error}");
     lock.rollback().await.unwrap();
     patient.upsert(PARTITION, &[value("a", 1, "1")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn connections_of_this_nest_are_left_to_it_and_those_of_another_are_not() {
+    let server = PostgresServer::start_new(Disk::Trusted).await;
+    let [own, other] = ["own", "other"].map(|schema| PostgresConfig {
+        schema: schema.to_owned(),
+        ..PostgresConfig::default()
+    });
+    let left = async || {
+        let posture = PostgresPosture::ask(&server.url(), "birbnest-operator", &own).await;
+        posture.unwrap().connections
+    };
+    let free = left().await;
+    let mut sessions = vec![];
+    for (config, taken) in [(&own, 0), (&other, 1), (&other, 2)] {
+        let session = connect_alone(&server.url(), "birbnest-api", config).await;
+        sessions.push(session.unwrap());
+        assert_eq!(left().await, free - taken, "{}", config.schema);
+    }
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::nest::{Nest, PARTITION};
 
-const ACK_WAIT: Duration = Duration::from_secs(2);
+const ACK_WAIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn an_outage_longer_than_ack_wait_delivers_nothing_twice_and_pulls_nothing() {
