@@ -6,7 +6,7 @@ use birbnest_crds::BirbNest;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        apps::v1::Deployment,
+        apps::v1::{Deployment, StatefulSet},
         batch::v1::Job,
         core::v1::{ConfigMap, Event, Pod},
     },
@@ -16,6 +16,7 @@ use kube::{
     api::{ListParams, LogParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{http_api::HttpApi, nests};
 
@@ -31,15 +32,18 @@ pub(crate) async fn print(
         let text = text.unwrap_or_else(|error| format!("cannot be had: {error:#}"));
         writeln!(out, "===== {title}\n{}\n", text.trim_end())
     };
-    let mut nest = nests::read(client, namespace, name).await?;
-    nest.metadata.managed_fields = None;
-    section(&format!("BirbNest {namespace}/{name}"), yaml(&nest))?;
-    let ours = ListParams::default().labels(&format!("app.kubernetes.io/instance={name}"));
+    let nest = nests::read(client, namespace, name).await?;
+    section(&format!("BirbNest {namespace}/{name}"), shown(&nest))?;
+    // Something else may have the name of the nest.
+    let ours = format!("app.kubernetes.io/managed-by=birbnest-operator,app.kubernetes.io/instance={name}");
+    let ours = ListParams::default().labels(&ours);
     section(
         "deployments",
         objects::<Deployment>(client, namespace, &ours).await,
     )?;
+    section("servers", objects::<StatefulSet>(client, namespace, &ours).await)?;
     section("migrations", objects::<Job>(client, namespace, &ours).await)?;
+    section("pods", objects::<Pod>(client, namespace, &ours).await)?;
     // Configuration holds no address and no password: those are in Secrets.
     section(
         "configuration",
@@ -53,13 +57,53 @@ pub(crate) async fn print(
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&ours).await?.items {
         let name = pod.name_any();
-        section(&format!("log of {name}"), log(&pods, &name, lines).await)?;
+        section(&format!("log of {name}"), log(&pods, &name, lines, false).await)?;
+        if has_restarted(&pod) {
+            let title = format!("log of {name} before it was started again");
+            section(&title, log(&pods, &name, lines, true).await)?;
+        }
     }
     Ok(())
 }
 
+fn has_restarted(pod: &Pod) -> bool {
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
+    let mut statuses = statuses.into_iter().flatten();
+    statuses.any(|container| container.restart_count > 0)
+}
+
 fn yaml<T: Serialize>(value: &T) -> anyhow::Result<String> {
     Ok(serde_yaml::to_string(value)?)
+}
+
+/// An object as it may be shown to others.
+fn shown<T: Serialize>(object: &T) -> anyhow::Result<String> {
+    let mut object = serde_json::to_value(object)?;
+    withhold(&mut object);
+    yaml(&object)
+}
+
+/// Takes out the values of environment variables, wherever they are, and what is only long: who changed which field, and what
+/// was applied last, in which the values would be once more.
+fn withhold(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(withhold),
+        Value::Object(fields) => {
+            fields.remove("managedFields");
+            fields.remove("kubectl.kubernetes.io/last-applied-configuration");
+            let variables = fields.get_mut("env").and_then(Value::as_array_mut);
+            for variable in variables.into_iter().flatten() {
+                if let Some(value) = variable.get_mut("value") {
+                    *value = "(withheld)".into();
+                }
+            }
+            fields.values_mut().for_each(withhold);
+        }
+        _ => {}
+    }
 }
 
 async fn objects<K>(client: &Client, namespace: &str, which: &ListParams) -> anyhow::Result<String>
@@ -70,14 +114,8 @@ where
         + DeserializeOwned
         + Serialize,
 {
-    let mut objects = Api::<K>::namespaced(client.clone(), namespace)
-        .list(which)
-        .await?
-        .items;
-    for object in &mut objects {
-        object.meta_mut().managed_fields = None;
-    }
-    yaml(&objects)
+    let objects = Api::<K>::namespaced(client.clone(), namespace);
+    shown(&objects.list(which).await?.items)
 }
 
 async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<String> {
@@ -101,10 +139,39 @@ async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<
     Ok(events.into_iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-async fn log(pods: &Api<Pod>, name: &str, lines: i64) -> anyhow::Result<String> {
+async fn log(pods: &Api<Pod>, name: &str, lines: i64, previous: bool) -> anyhow::Result<String> {
     let params = LogParams {
         tail_lines: Some(lines),
+        previous,
         ..LogParams::default()
     };
     Ok(pods.logs(name, &params).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_values_of_variables_are_withheld_wherever_they_are() {
+        let pod =
+            json!({ "env": [{ "name": "TOKEN", "value": "hidden" }, { "name": "OTHER", "valueFrom": {} }] });
+        let object = json!({
+            "metadata": {
+                "managedFields": [{}],
+                "annotations": { "kubectl.kubernetes.io/last-applied-configuration": "hidden", "mine": "1" },
+            },
+            "spec": { "pod": pod, "containers": [pod] },
+        });
+        let text = shown(&object).unwrap();
+        assert!(
+            !text.contains("hidden") && !text.contains("managedFields"),
+            "{text}"
+        );
+        for part in ["TOKEN", "(withheld)", "valueFrom", "mine"] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
 }
