@@ -17,6 +17,7 @@ use async_nats::jetstream::{
     stream::{self, Config as StreamSettings},
 };
 use birbnest_core::{DrainTerm, Layout, Partition, StreamNames, Version, config::StreamConfig};
+use futures::{StreamExt, TryStreamExt, stream::iter};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +31,9 @@ use super::{
     error::ReadError,
     progress::{Queued, first_above, settled_through, unacknowledged},
 };
+
+/// Partitions that are asked for their figures at the same time.
+const AT_ONCE: usize = 16;
 
 /// What was found and done for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,22 +139,31 @@ pub async fn figures(
     config: &StreamConfig,
     layout: Layout,
 ) -> Result<Vec<Figures>, ProvisionError> {
-    let mut figures = Vec::with_capacity(usize::from(layout.count()));
-    for partition in layout.partitions() {
-        let name = StreamNames::new(&config.prefix).stream(partition);
-        let stream = found(stream_info(js, &name).await?, &name)?;
-        let consumer = found(consumer::current(js, &name).await?, &name)?;
-        let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition, layout))
-            .as_ref()
-            == Ok(&stream.config);
-        let mut of_partition = match &consumer {
-            Some(consumer) => consumed(js, &name, partition, consumer).await?,
-            None => Figures::undelivered(partition, stream.state.messages),
-        };
-        of_partition.last_sequence = stream.state.last_sequence;
-        of_partition.drifted |= !stream_fits;
-        figures.push(of_partition);
-    }
+    let asked = layout
+        .partitions()
+        .map(|partition| figures_of(js, config, partition, layout));
+    // Together: each takes a few round trips, and together they must be fresh.
+    iter(asked).buffered(AT_ONCE).try_collect().await
+}
+
+async fn figures_of(
+    js: &Context,
+    config: &StreamConfig,
+    partition: Partition,
+    layout: Layout,
+) -> Result<Figures, ProvisionError> {
+    let name = StreamNames::new(&config.prefix).stream(partition);
+    let stream = found(stream_info(js, &name).await?, &name)?;
+    let consumer = found(consumer::current(js, &name).await?, &name)?;
+    let stream_fits = wanted::repaired_stream(&stream.config, config, Role::Persist(partition, layout))
+        .as_ref()
+        == Ok(&stream.config);
+    let mut figures = match &consumer {
+        Some(consumer) => consumed(js, &name, partition, consumer).await?,
+        None => Figures::undelivered(partition, stream.state.messages),
+    };
+    figures.last_sequence = stream.state.last_sequence;
+    figures.drifted |= !stream_fits;
     Ok(figures)
 }
 
@@ -225,9 +238,8 @@ pub async fn whole_backlog(js: &Context, config: &StreamConfig) -> Result<u64, P
 
 async fn waiting(js: &Context, config: &StreamConfig, partition: Partition) -> Result<u64, ProvisionError> {
     let name = StreamNames::new(&config.prefix).stream(partition);
-    let stream = match stream_info(js, &name).await? {
-        Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => return Ok(0),
-        answer => found(answer, &name)?,
+    let Some(stream) = existing(js, &name).await? else {
+        return Ok(0);
     };
     let consumer = found(consumer::current(js, &name).await?, &name)?;
     Ok(consumer.as_ref().map_or(stream.state.messages, unacknowledged))
@@ -260,7 +272,7 @@ pub async fn delete(js: &Context, config: &StreamConfig) -> Result<(), Provision
 
 /// Deletes a stream that bears our mark.
 async fn delete_ours(js: &Context, config: &StreamConfig, stream: &str) -> Result<(), ProvisionError> {
-    let Ok(info) = stream_info(js, stream).await? else {
+    let Some(info) = existing(js, stream).await? else {
         return Ok(());
     };
     if info.config.metadata.get(OWNER_KEY) != Some(&config.prefix) {
@@ -282,18 +294,9 @@ async fn ensure_stream(
     config: &StreamConfig,
     role: Role,
 ) -> Result<Change, ProvisionError> {
-    let existing = match stream_info(js, name).await? {
-        Ok(info) => info.config,
-        Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            put_stream(js, "CREATE", &wanted::stream(config, role)).await?;
-            return Ok(Change::Created);
-        }
-        Err(source) => {
-            return Err(ProvisionError::Refused {
-                stream: name.to_owned(),
-                source,
-            });
-        }
+    let Some(stream::Info { config: existing, .. }) = existing(js, name).await? else {
+        put_stream(js, "CREATE", &wanted::stream(config, role)).await?;
+        return Ok(Change::Created);
     };
     let repaired = wanted::repaired_stream(&existing, config, role)
         .map_err(|obstacle| obstruct(obstacle, name, format!("stream {name}")))?;
@@ -344,6 +347,14 @@ fn found<T>(answer: Result<T, jetstream::Error>, stream: &str) -> Result<T, Prov
         stream: stream.to_owned(),
         source,
     })
+}
+
+/// What a stream says of itself, if there is one.
+async fn existing(js: &Context, stream: &str) -> Result<Option<stream::Info>, ProvisionError> {
+    match stream_info(js, stream).await? {
+        Err(absent) if absent.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+        answer => found(answer, stream).map(Some),
+    }
 }
 
 async fn stream_info(

@@ -1,6 +1,6 @@
 //! What a stored message says.
 
-use std::num::NonZeroU64;
+use std::{fmt::Display, num::NonZeroU64};
 
 use async_nats::{
     HeaderMap,
@@ -68,14 +68,20 @@ pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOv
 /// # Errors
 /// When JetStream cannot be asked or holds what this release cannot read.
 pub async fn highest_version<I>(stream: &Stream<I>, last_sequence: u64) -> Result<Version, ReadError> {
-    if last_sequence == 0 {
-        return Ok(Version::ZERO);
-    }
-    match stream.get_raw_message(last_sequence).await {
-        Ok(message) => Ok(entry_of_stored(&message)?.version),
-        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-            Version::new(last_sequence).map_err(|error| ReadError::Failed(error.to_string()))
+    let failed = |error: &dyn Display| ReadError::Failed(error.to_string());
+    for sequence in (1..=last_sequence).rev() {
+        let message = match stream.get_raw_message(sequence).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Version::new(last_sequence).map_err(|error| failed(&error));
+            }
+            Err(error) => return Err(failed(&error)),
+        };
+        match version_in(Some(&message.headers), sequence) {
+            // Somebody else's: it has no version, and those before it have.
+            Err(UnreadableMessage::NoBase) => {}
+            version => return Ok(version?),
         }
-        Err(error) => Err(ReadError::Failed(error.to_string())),
     }
+    Ok(Version::ZERO)
 }

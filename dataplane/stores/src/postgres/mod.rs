@@ -66,7 +66,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// A pool that opens its connections when they are needed. `application` is the name that `pg_stat_activity` shows.
+    /// A pool that opens its connections when they are needed. `pg_stat_activity` shows `application` and the schema.
     /// Of several hosts the one that accepts writes is looked for in the background, now and whenever it fails.
     ///
     /// # Errors
@@ -173,10 +173,16 @@ fn address(url: &str, application: &str, config: &PostgresConfig) -> Result<Addr
     })
 }
 
+/// What a session calls itself: a server that several nests use tells them apart by it. PostgreSQL keeps its first 63 bytes.
+fn session_name(application: &str, schema: &str) -> String {
+    format!("{application} {schema}")
+}
+
 /// Every name in a statement is looked up in the schema and nowhere else.
 fn for_schema(options: PgConnectOptions, application: &str, config: &PostgresConfig) -> PgConnectOptions {
     let timeout_ms = config.statement_timeout.as_millis().to_string();
-    options.application_name(application).options([
+    let name = session_name(application, &config.schema);
+    options.application_name(&name).options([
         ("search_path", config.schema.as_str()),
         ("statement_timeout", timeout_ms.as_str()),
         // A process that stops in the middle of a transaction must not hold the fence's lock.

@@ -16,18 +16,21 @@ pub struct PostgresPosture {
     pub fsync: bool,
     /// Whether a page that was half written when the machine stopped can be restored.
     pub full_page_writes: bool,
-    /// Connections that the server, the database and the role leave to BirbNest, those that it has included.
+    /// Connections that the server, the database and the role leave to this nest, those that it has included.
     pub connections: i64,
 }
 
-/// Sessions of other roles do not tell their names: they count as somebody else's.
+/// Sessions that bear the name of this nest in its database are its own, see [`session_name`](super::session_name).
 const POSTURE: &str = "
 SELECT current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('fsync')::boolean AS fsync,
        current_setting('full_page_writes')::boolean AS full_page_writes,
        least(current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint
                - (SELECT count(*) FROM pg_stat_activity
-                   WHERE datid IS NOT NULL AND coalesce(application_name, '') NOT LIKE 'birbnest-%'),
+                   WHERE datid IS NOT NULL
+                     AND NOT (datname = current_database() AND application_name LIKE 'birbnest-%'
+                              AND application_name = left(split_part(application_name, ' ', 1) || ' '
+                                                          || current_setting('search_path'), 63))),
              (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
              (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())) AS connections";
 

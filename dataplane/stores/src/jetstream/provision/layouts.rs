@@ -8,7 +8,7 @@ use birbnest_core::{Layout, Partition, StreamNames, config::StreamConfig};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{ProvisionError, call, delete_ours, found, put_stream, stream_info, wanted};
+use super::{ProvisionError, call, delete_ours, existing, found, put_stream, stream_info, wanted};
 
 /// A stream that was asked for.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub async fn retire(js: &Context, config: &StreamConfig, kept: Layout) -> Result
     let all = partitions(js, config).await?.into_iter();
     for partition in all.filter(|partition| *partition < kept.first()) {
         let stream = StreamNames::new(&config.prefix).stream(partition);
-        let Ok(info) = stream_info(js, &stream).await? else {
+        let Some(info) = existing(js, &stream).await? else {
             continue;
         };
         if info.config.sealed || info.state.last_sequence == 0 {
