@@ -1,4 +1,4 @@
-//! The operator may read Secrets that those who write BirbNests may not: it hands out none for them.
+//! The operator may do what those who write BirbNests may not: it hands out no Secret for them, and opens no way in.
 
 use birbnest_e2e::{
     cluster::{Space, story},
@@ -22,10 +22,7 @@ async fn whoever_names_a_secret_has_to_be_allowed_to_read_it() {
     story("deputy", async |space| {
         let _backends = space.backends().await;
         let developer = space.seen_by(DEVELOPER).await;
-        let write =
-            json!({ "apiGroups": ["birbnest.dev"], "resources": ["birbnests"], "verbs": ["create", "patch"] });
-        allow(space, "write", &write).await;
-        until_may(space, true, ["birbnest.dev", "birbnests", "patch", "lent"]).await;
+        allow_nests(space).await;
         let none = "spec.redis.urlFrom gives pods the Secret backends, which you may not get";
         assert_refused(&developer, &small(), none).await;
         let managed = json!({ "managed": {} });
@@ -62,6 +59,66 @@ async fn whoever_names_a_secret_has_to_be_allowed_to_read_it() {
     .await;
 }
 
+#[tokio::test]
+async fn whoever_asks_for_a_way_in_has_to_be_allowed_to_make_it() {
+    story("exposure", async |space| {
+        let developer = space.seen_by(DEVELOPER).await;
+        allow_nests(space).await;
+        let ways = [
+            (
+                ["networking.k8s.io", "ingresses"],
+                "spec.api.ingress makes or changes an Ingress, which you may not create",
+                json!({ "ingress": { "host": "lent.example.com" } }),
+                json!({ "ingress": { "host": "lent.example.com", "annotations": { "example.com/snippet": "own" } } }),
+            ),
+            (
+                ["gateway.networking.k8s.io", "httproutes"],
+                "spec.api.httpRoute makes or changes an HTTPRoute, which you may not create",
+                json!({ "httpRoute": { "parentRefs": [{ "name": "door" }] } }),
+                json!({ "httpRoute": { "parentRefs": [{ "name": "door" }], "hostnames": ["other.example.com"] } }),
+            ),
+            (
+                ["", "services"],
+                "spec.api.service makes or changes a Service",
+                json!({ "service": { "type": "LoadBalancer", "annotations": { "example.com/internal": "true" } } }),
+                json!({ "service": { "type": "LoadBalancer" } }),
+            ),
+            (
+                ["", "services"],
+                "spec.api.service makes or changes a Service",
+                json!({ "service": { "annotations": { "example.com/name": "lent" } } }),
+                json!({ "service": { "annotations": { "example.com/name": "other" } } }),
+            ),
+        ];
+        for ([group, resource], why, asked, other) in ways {
+            let right = [group, resource, "create", "lent"];
+            let way_in = paused(&json!({ "api": asked }));
+            assert_refused(&developer, &way_in, why).await;
+            let make = json!({ "apiGroups": [group], "resources": [resource], "verbs": ["create"] });
+            allow(space, resource, &make).await;
+            until_may(space, true, right).await;
+            developer.apply_nest("lent", &way_in).await;
+
+            // What is asked for already needs no right, nor does what is not asked for any more.
+            space.delete::<RoleBinding>(resource).await;
+            until_may(space, false, right).await;
+            let change = json!({ "api": asked, "worker": { "batch": { "size": 77 } } });
+            developer.apply_nest("lent", &paused(&change)).await;
+            assert_refused(&developer, &paused(&json!({ "api": other })), why).await;
+            developer.apply_nest("lent", &paused(&json!({}))).await;
+        }
+    })
+    .await;
+}
+
+/// A nest of which the operator makes nothing, as only what the API server says to it counts.
+fn paused(more: &Value) -> Value {
+    let managed = json!({ "managed": {} });
+    let mut spec = json!({ "redis": managed, "nats": managed, "postgres": managed, "paused": true });
+    merge(&mut spec, more);
+    spec
+}
+
 /// A small nest, and what is different about it.
 fn with(more: &Value) -> Value {
     let mut spec = small();
@@ -72,6 +129,14 @@ fn with(more: &Value) -> Value {
 async fn assert_refused(developer: &Space, spec: &Value, why: &str) {
     let refusal = developer.refusal_of("lent", spec).await;
     assert!(refusal.contains(why), "{refusal}");
+}
+
+/// Lets the developer write BirbNests.
+async fn allow_nests(space: &Space) {
+    let write =
+        json!({ "apiGroups": ["birbnest.dev"], "resources": ["birbnests"], "verbs": ["create", "patch"] });
+    allow(space, "write", &write).await;
+    until_may(space, true, ["birbnest.dev", "birbnests", "patch", "lent"]).await;
 }
 
 /// Gives the developer a role that may do one thing.

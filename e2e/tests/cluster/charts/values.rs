@@ -42,6 +42,16 @@ async fn a_wrong_value_is_refused_with_its_name_and_what_may_be_there() {
                 "monitoring.labels.release=1",
                 ["release", "want string"],
             ),
+            (
+                "birbnest-operator",
+                "monitoring.alerts=true",
+                ["monitoring.alerts", "monitoring.serviceMonitor"],
+            ),
+            (
+                "birbnest-operator",
+                "topologySpreadConstraints=zone",
+                ["topologySpreadConstraints", "want array"],
+            ),
             ("birbnest-crds", "keep=false", ["keep", "not allowed"]),
         ];
         for (chart, value, parts) in cases {
