@@ -39,5 +39,5 @@ pub use nest::{BirbNest, BirbNestSpec, DeletionPolicy, LogSpec};
 pub use network::NetworkPoliciesSpec;
 pub use pod::{ImagePullPolicy, PodSpec};
 pub use resources::ResourcesSpec;
-pub use status::{ApiStatus, BirbNestStatus, PersistedThrough, QueueStatus, WorkersStatus};
+pub use status::{ApiStatus, BirbNestStatus, PartitionsStatus, PersistedThrough, QueueStatus, WorkersStatus};
 pub use worker::{BatchSpec, RetrySpec, WorkerAutoscalingSpec, WorkerSpec};

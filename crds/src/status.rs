@@ -33,6 +33,10 @@ pub struct BirbNestStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ApiStatus")]
     pub api: Option<ApiStatus>,
+    /// The partitions that the queue has. The operator remembers them here for a NATS that has lost its streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "PartitionsStatus")]
+    pub partitions: Option<PartitionsStatus>,
     /// How far each persist stream is in PostgreSQL. It follows with a delay of some seconds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["partition"]))]
@@ -57,6 +61,16 @@ pub struct QueueStatus {
     pub arrival_per_second: i64,
     /// Messages that the workers persist per second, together.
     pub service_per_second: i64,
+}
+
+/// The partitions that the queue has. Their numbers follow each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PartitionsStatus {
+    /// Number of the first. Other partitions get numbers that were never used before.
+    pub first: i32,
+    /// How many there are.
+    pub count: i32,
 }
 
 /// The workers and why there are so many.

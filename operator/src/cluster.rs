@@ -80,17 +80,6 @@ impl ClusterError {
             source: Box::new(source),
         }
     }
-
-    /// The HTTP status that the API server answered with, if it did.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            Self::NotLeading(_) => None,
-        }
-    }
 }
 
 /// A client whose writes are refused while another operator leads.

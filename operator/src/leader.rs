@@ -1,7 +1,11 @@
 //! Which of several operators writes: the one that holds the Lease.
 //!
 //! Standbys watch and keep their caches warm. A leader that cannot renew its Lease closes its gate and ends before the
-//! Lease does; its pod starts again as a standby.
+//! Lease does; its pod starts again as a standby. One that stood still, as when its node froze, does not know how long
+//! another has led: its gate is closed from the first instruction after, and it ends.
+//!
+//! A holder that says nothing more is judged by the clock of whoever wants the Lease: clocks that are ten seconds apart
+//! could make two leaders for as long as it takes the first to look.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +17,17 @@ use tokio_util::sync::CancellationToken;
 /// How long a Lease is valid, in seconds.
 const DURATION_SECS: u64 = 20;
 /// How long before its end it is renewed, in seconds.
-const RENEWAL_SECS: u64 = 12;
+const RENEWAL_SECS: u64 = 15;
 /// How long the API server may take with it: far less than what is left of a Lease at its renewal.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long renewals may fail. With an attempt that begins at the end of it, this ends before the Lease does.
 const FAILURES_TOLERATED: Duration = Duration::from_secs(6);
 /// An attempt that has not failed after this time has succeeded.
 const ATTEMPT_DECIDED: Duration = Duration::from_secs(5);
+/// How often a leader notes that it is awake.
+const BEAT: Duration = Duration::from_secs(1);
+/// One that has not for so long stood still. What is left of its Lease at a renewal is longer.
+const STOOD_STILL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Another operator leads.
@@ -27,15 +35,22 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[error("another operator leads, so this one writes nothing")]
 pub struct NotLeading;
 
+/// Since when this operator, which leads, has not stood still; nothing while it does not lead.
+type Awake = Option<Instant>;
+
 /// Open while this operator leads. Clones share one state.
 #[derive(Clone, Debug)]
-pub struct Gate(watch::Receiver<bool>);
+pub struct Gate(watch::Receiver<Awake>);
+
+/// What opens a gate and closes it.
+#[derive(Debug)]
+pub struct Opener(watch::Sender<Awake>);
 
 impl Gate {
     /// A gate, closed, and what opens it.
-    pub fn new() -> (watch::Sender<bool>, Self) {
-        let (opener, state) = watch::channel(false);
-        (opener, Self(state))
+    pub fn new() -> (Opener, Self) {
+        let (opener, state) = watch::channel(None);
+        (Opener(opener), Self(state))
     }
 
     /// Whether a write may pass.
@@ -48,14 +63,49 @@ impl Gate {
 
     /// Whether this operator leads.
     pub fn is_open(&self) -> bool {
-        *self.0.borrow()
+        self.0.borrow().is_some_and(|awake| awake.elapsed() < STOOD_STILL)
     }
 
     /// Completes when the gate opens; never, when it can open no more.
     pub async fn opened(&mut self) {
-        if self.0.wait_for(|open| *open).await.is_err() {
+        if self.0.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+impl Opener {
+    pub(crate) fn open(&self) {
+        self.0.send_replace(Some(Instant::now()));
+    }
+
+    /// Whether it was open.
+    pub(crate) fn close(&self) -> bool {
+        self.0.send_replace(None).is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Notes that this operator is awake, if it leads.
+    ///
+    /// # Errors
+    /// For how long it stood still.
+    fn beat(&self) -> Result<(), Duration> {
+        let mut beaten = Ok(());
+        self.0.send_if_modified(|awake| {
+            if let Some(last) = awake {
+                let since = last.elapsed();
+                if since < STOOD_STILL {
+                    *last = Instant::now();
+                } else {
+                    beaten = Err(since);
+                }
+            }
+            false
+        });
+        beaten
     }
 }
 
@@ -89,18 +139,26 @@ impl Candidacy {
     pub async fn run(
         self,
         mut config: Config,
-        opener: watch::Sender<bool>,
+        opener: Opener,
         finished: CancellationToken,
     ) -> Result<(), LeaderError> {
         config.connect_timeout = Some(ANSWER_WITHIN);
         config.read_timeout = Some(ANSWER_WITHIN);
         config.write_timeout = Some(ANSWER_WITHIN);
+        // A refusal is a failed renewal at once: behind retries of the client the Lease would end unnoticed.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| LeaderError::Client(Box::new(error)))?;
         let Some(manager) = finished.run_until_cancelled(self.manager(&client)).await else {
             return Ok(());
         };
-        let outcome = finished.run_until_cancelled(hold(&manager, &opener)).await;
-        opener.send_replace(false);
+        let lost = async {
+            tokio::select! {
+                lost = hold(&manager, &opener) => lost,
+                lost = stay_awake(&opener) => lost,
+            }
+        };
+        let outcome = finished.run_until_cancelled(lost).await;
+        opener.close();
         if let Some(Err(lost)) = outcome {
             return Err(lost);
         }
@@ -127,23 +185,38 @@ impl Candidacy {
     }
 }
 
-async fn hold(manager: &LeaseManager, opener: &watch::Sender<bool>) -> Result<(), LeaderError> {
+/// Ends when this process stood still while it led.
+async fn stay_awake(opener: &Opener) -> Result<(), LeaderError> {
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        beats.tick().await;
+        opener.beat().map_err(|stood_still| {
+            let seconds = stood_still.as_secs();
+            LeaderError::Lost(format!(
+                "this process stood still for {seconds} s, in which another may have taken it"
+            ))
+        })?;
+    }
+}
+
+async fn hold(manager: &LeaseManager, opener: &Opener) -> Result<(), LeaderError> {
     let mut doubt = Doubt::default();
     loop {
         match manager.changed().await {
             Ok(true) => {
                 tracing::info!("this operator leads");
                 doubt = Doubt::default();
-                opener.send_replace(true);
+                opener.open();
             }
-            Ok(false) if opener.send_replace(false) => {
-                return Err(LeaderError::Lost("another operator holds it".to_owned()));
+            Ok(false) => {
+                if opener.close() {
+                    return Err(LeaderError::Lost("another operator holds it".to_owned()));
+                }
             }
-            Ok(false) => {}
             Err(error) => {
                 tracing::warn!(%error, "the Lease could not be read or renewed");
-                if *opener.borrow() && doubt.lasts_too_long(Instant::now()) {
-                    opener.send_replace(false);
+                if opener.is_open() && doubt.lasts_too_long(Instant::now()) {
+                    opener.close();
                     return Err(LeaderError::Lost(cause(&error)));
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -182,10 +255,22 @@ mod tests {
     fn the_gate_is_closed_until_this_operator_leads_and_after_it_lost() {
         let (opener, gate) = Gate::new();
         assert_eq!(gate.pass(), Err(NotLeading));
-        opener.send_replace(true);
+        opener.open();
         assert_eq!(gate.pass(), Ok(()));
-        opener.send_replace(false);
+        assert!(opener.close());
         assert_eq!(gate.pass(), Err(NotLeading));
+    }
+
+    #[test]
+    fn the_gate_is_closed_to_one_that_stood_still_before_it_notices() {
+        let (opener, gate) = Gate::new();
+        opener.open();
+        assert_eq!(opener.beat(), Ok(()));
+        let long_ago = Instant::now().checked_sub(STOOD_STILL);
+        opener.0.send_replace(long_ago);
+        assert_eq!(gate.pass(), Err(NotLeading));
+        assert!(opener.beat().is_err_and(|stood_still| stood_still >= STOOD_STILL));
+        assert!(STOOD_STILL < Duration::from_secs(RENEWAL_SECS));
     }
 
     #[test]
@@ -197,8 +282,8 @@ mod tests {
         assert!(!failed_at(&mut doubt, 2_500));
         assert!(!failed_at(&mut doubt, 5_000));
         assert!(failed_at(&mut doubt, 7_500));
-        // Renewal begins this long before the end, and the last attempt may take its time.
-        let latest = FAILURES_TOLERATED + 2 * ANSWER_WITHIN + PAUSE;
+        // Renewal begins this long before the end, and the first and the last attempt may take their time.
+        let latest = FAILURES_TOLERATED + 4 * ANSWER_WITHIN + PAUSE;
         assert!(latest < Duration::from_secs(RENEWAL_SECS), "{latest:?}");
     }
 

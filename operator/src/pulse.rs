@@ -1,12 +1,17 @@
 //! Notices watches that went silent.
 //!
-//! The API server sends every watch an event or a bookmark about once a minute, and closes it after some minutes. A
-//! connection on which nothing comes for longer is given up, and its watch begins again where it was: what happened
-//! meanwhile is told then. Bookmarks do not surface in a stream of objects, so the bytes are looked at as well: a watch
-//! that does not come back by beginning again is dead, and the liveness probe says so.
+//! The API server sends most watches an event or a bookmark about once a minute, and closes them after some minutes. One on
+//! which nothing comes for longer ends as if it had been closed, and begins again where it was: what happened meanwhile is
+//! told then. That is no trouble: of a kind of which nothing has happened since an API server started, it sends nothing.
+//! Bookmarks do not surface in a stream of objects, so the bytes are looked at as well: a watch that does not come back by
+//! beginning again is dead, and the liveness probe says so.
 
 use std::{
     collections::HashMap,
+    error::Error,
+    future::ready,
+    io,
+    iter::successors,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -14,9 +19,9 @@ use std::{
 
 use birbnest_service::{Health, Heartbeat};
 use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use http::{Request, Response};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, BodyStream, StreamBody, combinators::UnsyncBoxBody};
 use kube::client::Body;
 use tower::{BoxError, Layer, Service};
 
@@ -99,21 +104,61 @@ where
                     beat.beat();
                     frame
                 });
-                felt.map_err(Into::into).boxed_unsync()
+                let felt = BodyStream::new(felt.map_err(Into::into));
+                let heard = felt.take_while(|frame| ready(!frame.as_ref().is_err_and(is_silence)));
+                BodyExt::boxed_unsync(StreamBody::new(heard))
             }))
         }
         .boxed()
     }
 }
 
+/// Whether a body failed because nothing came for as long as the client waits.
+fn is_silence(error: &BoxError) -> bool {
+    let first: &(dyn Error + 'static) = error.as_ref();
+    let mut causes = successors(Some(first), |cause| Error::source(*cause));
+    causes.any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use birbnest_service::Shutdown;
+    use futures::stream::iter;
+    use http_body::Frame;
+    use tower::ServiceExt;
 
     use super::*;
 
     fn request(uri: &str) -> Request<()> {
         Request::builder().uri(uri).body(()).unwrap()
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("error reading a body from connection")]
+    struct Unread(#[source] io::Error);
+
+    /// What a watch tells whose connection fails with this kind of error.
+    async fn heard(failure: io::ErrorKind) -> Result<Bytes, BoxError> {
+        let health = Health::new("test", Shutdown::new());
+        let frames = [
+            Ok(Frame::data(Bytes::from_static(b"an event"))),
+            Err(Unread(io::Error::from(failure))),
+        ];
+        let mut answer = Some(Response::new(StreamBody::new(iter(frames))));
+        let server = tower::service_fn(|_: Request<Body>| ready(answer.take().ok_or("it was asked twice")));
+        let watch = request("/apis/birbnest.dev/v1alpha1/birbnests?watch=true").map(|()| Body::empty());
+        let client = Pulses::new(&health, &["birbnests"]).layer(server);
+        let answer = client.oneshot(watch).await?;
+        Ok(answer.into_body().collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_silent_watch_ends_as_if_it_had_been_closed_and_a_broken_one_fails() {
+        assert_eq!(heard(io::ErrorKind::TimedOut).await.unwrap(), "an event");
+        assert!(heard(io::ErrorKind::ConnectionReset).await.is_err());
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub async fn run(cli: Cli, shutdown: Shutdown) -> Result<(), RunError> {
         nudges,
     });
     let (listed, nests_listed) = watch::channel(false);
-    let (nests, nest_changes) = watch_nests(&client, &scope, &selector, listed);
+    let (nests, nest_changes) = watch_nests(&client, &scope, &selector, listed, ctx.nudges.clone());
     let led = on_leadership(gate.clone(), metrics, nests.clone());
     let triggers: [Triggers; 4] = [
         nest_changes.boxed(),
@@ -138,6 +138,10 @@ type Triggers = stream::BoxStream<'static, Result<ObjectRef<GuardedNest>, watche
 /// A client that does not wait for ever, whose watches are felt for a pulse, and whose requests are counted.
 fn client(mut config: Config, kinds: Kinds, health: &Health, metrics: Metrics) -> Result<Client, RunError> {
     config.read_timeout = Some(PATIENCE);
+    // A request over a connection that was idle has the whole of it.
+    config.reset_reader_on_write = true;
+    // Refusals count for the pause of their nest, and do not hold a place in the queue for minutes.
+    config.default_retry = false;
     let counted = MapRequestLayer::new(move |request| {
         metrics.asks(&request);
         request
@@ -157,6 +161,7 @@ fn watch_nests(
     scope: &Scope,
     selector: &str,
     listed: watch::Sender<bool>,
+    gone: mpsc::UnboundedSender<ObjectRef<GuardedNest>>,
 ) -> (
     Store<GuardedNest>,
     impl Stream<Item = Result<ObjectRef<GuardedNest>, watcher::Error>> + Send + use<>,
@@ -172,10 +177,11 @@ fn watch_nests(
     let changes = scope
         .watch(api, &watcher::Config::default().labels(selector))
         .reflect(writer)
-        .inspect_ok(move |event| {
-            if matches!(event, watcher::Event::InitDone) {
-                listed.send_replace(true);
-            }
+        .inspect_ok(move |event| match event {
+            watcher::Event::InitDone => drop(listed.send_replace(true)),
+            // To the predicates it is the nest that it was.
+            watcher::Event::Delete(nest) => drop(gone.send(ObjectRef::from_obj(nest))),
+            _ => {}
         })
         .touched_objects()
         .predicate_filter(relevant, PredicateConfig::default())

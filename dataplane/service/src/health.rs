@@ -48,7 +48,8 @@ pub struct Check {
     name: &'static str,
 }
 
-/// A loop's sign of life; a loop that stays silent fails the liveness probe.
+/// A loop's sign of life; a loop that stays silent fails the liveness probe. Loops of one name share it: they are missed when
+/// none of them beats.
 #[derive(Clone)]
 pub struct Heartbeat {
     health: Health,

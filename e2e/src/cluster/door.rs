@@ -24,6 +24,8 @@ use tokio::{
     sync::{Notify, watch},
 };
 
+use crate::wait::{eventually_within, seen};
+
 /// What becomes of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -47,6 +49,7 @@ struct Inside {
     client: Client,
     judge: Mutex<(Judge, u64)>,
     requests: AtomicU64,
+    refuses_leases: Mutex<Option<StatusCode>>,
     unanswered: Notify,
     /// How often the watches of the time fell silent.
     hushed: watch::Sender<u64>,
@@ -70,6 +73,7 @@ impl Door {
             client,
             judge: Mutex::new((Box::new(|_| Verdict::Pass), 0)),
             requests: AtomicU64::new(0),
+            refuses_leases: Mutex::default(),
             unanswered: Notify::new(),
             hushed: watch::channel(0).0,
         }));
@@ -88,6 +92,11 @@ impl Door {
         *self.judging() = (Box::new(judge), 0);
     }
 
+    /// Refuses every request about a Lease from now on.
+    pub fn refuse_leases(&self, code: StatusCode) {
+        *lock(&self.0.refuses_leases) = Some(code);
+    }
+
     /// Requests so far, of every kind.
     pub fn requests(&self) -> u64 {
         self.0.requests.load(Ordering::Relaxed)
@@ -98,11 +107,18 @@ impl Door {
         self.judging().1
     }
 
-    /// Lets so much time pass, and returns how many requests there were in it.
-    pub async fn asked_in(&self, time: Duration) -> u64 {
-        let before = self.requests();
-        tokio::time::sleep(time).await;
-        self.requests() - before
+    /// Waits until there were fewer requests than this in so much time.
+    ///
+    /// # Panics
+    /// When it does not come to rest.
+    pub async fn until_at_rest(&self, time: Duration, fewer_than: u64) {
+        let asked = eventually_within(time * 6, "it comes to rest", || async {
+            let before = self.requests();
+            tokio::time::sleep(time).await;
+            seen(self.requests() - before, |asked| *asked < fewer_than)
+        })
+        .await;
+        eprintln!("{asked} requests in {time:?} at rest");
     }
 
     /// Waits until a write was carried out that nobody is told of.
@@ -118,6 +134,11 @@ impl Door {
     fn verdict(&self, request: &Request) -> Verdict {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         let about = |resource: &str| request.uri().path().contains(resource);
+        if let Some(code) = *lock(&self.0.refuses_leases)
+            && about("/leases")
+        {
+            return Verdict::Refuse(code);
+        }
         if request.method() == Method::GET || about("/leases") || about("/events") {
             return Verdict::Pass;
         }
@@ -127,7 +148,7 @@ impl Door {
     }
 
     fn judging(&self) -> MutexGuard<'_, (Judge, u64)> {
-        self.0.judge.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.judge)
     }
 
     async fn forward(&self, mut request: Request) -> Response {
@@ -161,6 +182,11 @@ impl Door {
     }
 }
 
+/// A panic elsewhere leaves what is locked whole: each change is a single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn pass(State(door): State<Door>, request: Request) -> Response {
     match door.verdict(&request) {
         Verdict::Pass => door.forward(request).await,
@@ -177,6 +203,7 @@ fn refused(code: StatusCode) -> Response {
     let reason = match code {
         StatusCode::CONFLICT => "Conflict",
         StatusCode::TOO_MANY_REQUESTS => "TooManyRequests",
+        StatusCode::SERVICE_UNAVAILABLE => "ServiceUnavailable",
         _ => "InternalError",
     };
     let status = json!({

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, LogParams},
 };
 use reqwest::Method;
 use tokio::time::timeout;
@@ -80,6 +80,19 @@ impl Operator {
     pub fn process(&self) -> Running {
         let process = Running::find("birbnest-operator", &format!("HOSTNAME={}", self.name));
         process.unwrap_or_else(|| panic!("{} does not run on this machine", self.name))
+    }
+
+    /// What its container said before it was started again.
+    ///
+    /// # Panics
+    /// When it never was, and when the API server refuses.
+    pub async fn last_words(&self, space: &Space) -> String {
+        let before = LogParams {
+            previous: true,
+            ..LogParams::default()
+        };
+        let said = pods(space).logs(&self.name, &before).await;
+        said.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// Deletes its pod, which has no time to say that it goes.

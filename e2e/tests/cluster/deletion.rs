@@ -8,11 +8,11 @@ use birbnest_e2e::{
     table::Table,
     wait::{eventually, eventually_within, seen},
 };
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
-use crate::{external, small};
+use crate::small;
 
 #[tokio::test]
 async fn with_retain_children_go_and_the_data_stays() {
@@ -58,16 +58,10 @@ async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
         backends.postgres.stop().await;
         let ledger = fill(&nest.client().await, 0..2_000, 16).await;
         assert_eq!(ledger.failures, Vec::<String>::new());
+        space.apply::<StatefulSet>(&of_somebody_else("gone-redis")).await;
 
         let before = delete(&nest).await;
-        let waiting = eventually_within(Duration::from_mins(1), "it says what it waits for", || async {
-            let ready = condition_of(&nest.status().await, "Ready");
-            let message = ready.map(|condition| condition.message).unwrap_or_default();
-            seen(message, |message| {
-                message.contains("2000 queued writes") && message.contains("force-delete")
-            })
-        })
-        .await;
+        let waiting = until_waiting(&nest, "2000 queued writes").await;
         eprintln!("while deleting: {waiting}");
         let jetstream = backends.nats.jetstream().await;
         let kept = streams(&jetstream).await.len();
@@ -77,9 +71,59 @@ async fn with_delete_the_queue_is_drained_first_and_then_the_data_go() {
         until_gone(&nest, &before).await;
         assert_eq!(streams(&jetstream).await, Vec::<String>::new());
         assert!(backends.table().count().await.is_err(), "the table is dropped");
+        let spared = space.api::<StatefulSet>().get("gone-redis").await;
+        assert!(spared.is_ok_and(|set| set.metadata.deletion_timestamp.is_none()));
         let drained = Table::new(&backends.postgres.url(), "copies").rows().await;
         assert_eq!(ledger.check(&drained), Ok(()));
         space.until_deleted().await;
+    })
+    .await;
+}
+
+/// What a nest that runs its own Redis would have under this name.
+fn of_somebody_else(name: &str) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "StatefulSet",
+        "metadata": { "name": name },
+        "spec": {
+            "replicas": 0,
+            "selector": { "matchLabels": { "app": name } },
+            "template": {
+                "metadata": { "labels": { "app": name } },
+                "spec": { "containers": [{ "name": "redis", "image": "redis" }] },
+            },
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_changes_to_retain_while_it_waits_keeps_the_data() {
+    story("regret", async |space| {
+        let backends = space.backends().await;
+        let mut spec = small();
+        spec["deletionPolicy"] = json!("Delete");
+        let nest = space.apply_nest("dear", &spec).await;
+        nest.until_ready().await;
+        backends.postgres.stop().await;
+        let ledger = fill(&nest.client().await, 0..10, 1).await;
+        assert_eq!(ledger.failures, Vec::<String>::new());
+        let before = delete(&nest).await;
+        until_waiting(&nest, "10 queued writes").await;
+        nest.patch(json!({ "spec": { "deletionPolicy": "Retain" } }))
+            .await;
+        until_gone(&nest, &before).await;
+        let jetstream = backends.nats.jetstream().await;
+        let mut kept = 0;
+        for stream in streams(&jetstream).await {
+            let stream = jetstream.get_stream(stream).await.unwrap();
+            kept += stream.cached_info().state.messages;
+        }
+        assert_eq!(kept, 10);
+        nest.until_event("what it leaves", |reason, note| {
+            reason == "DataLeftBehind" && note.contains("spec.deletionPolicy is Retain")
+        })
+        .await;
     })
     .await;
 }
@@ -89,11 +133,7 @@ async fn a_managed_nest_leaves_volumes_only_with_retain() {
     story("managed-delete", async |space| {
         let claims = space.api::<PersistentVolumeClaim>();
         for (policy, left) in [("Retain", 2), ("Delete", 0)] {
-            let managed =
-                json!({ "redis": {"managed": {}}, "nats": {"managed": {}}, "postgres": {"managed": {}} });
-            let mut spec = external_to(&managed);
-            spec["deletionPolicy"] = json!(policy);
-            let nest = space.apply_nest("house", &spec).await;
+            let nest = space.apply_nest("house", &managed(policy)).await;
             nest.until_ready().await;
             nest.client().await.put("robin", json!(policy)).await.expect(201);
             let before = delete(&nest).await;
@@ -161,14 +201,28 @@ const KEEP_A_COPY: &str = "
         FOR EACH ROW EXECUTE FUNCTION copies.keep();
 ";
 
-/// Managed backends instead of external ones, otherwise small.
-fn external_to(managed: &Value) -> Value {
-    let mut spec = external(&json!({}));
-    let managed = managed.as_object().unwrap().clone();
-    spec.as_object_mut().unwrap().extend(managed);
-    spec["api"] = json!({ "replicas": 1 });
-    spec["worker"] = json!({ "autoscaling": { "min": 1, "max": 1 } });
-    spec
+/// A small nest with servers of its own, and what becomes of their volumes.
+pub(crate) fn managed(deletion_policy: &str) -> Value {
+    json!({
+        "redis": { "managed": {} },
+        "nats": { "managed": {} },
+        "postgres": { "managed": {} },
+        "api": { "replicas": 1 },
+        "worker": { "autoscaling": { "min": 1, "max": 1 } },
+        "deletionPolicy": deletion_policy,
+    })
+}
+
+/// Waits until a nest that is deleted says that it waits for this, and returns the whole sentence.
+async fn until_waiting(nest: &Nest, what: &str) -> String {
+    eventually_within(Duration::from_mins(1), "it says what it waits for", || async {
+        let ready = condition_of(&nest.status().await, "Ready");
+        let message = ready.map(|condition| condition.message).unwrap_or_default();
+        seen(message, |message| {
+            message.contains(what) && message.contains("force-delete")
+        })
+    })
+    .await
 }
 
 /// Deletes the nest and returns its uid.

@@ -85,10 +85,13 @@ async fn one_that_freezes_is_followed_and_leads_no_more(space: &Space, nest: &Ne
     eprintln!("another operator led {took:?} after the second froze");
     nest.patch(json!({ "spec": { "worker": { "batch": { "size": 200 } } } }))
         .await;
-    nest.until_ready().await;
+    // Before the kubelet ends it: it wakes up while another makes a change.
     process.signal("CONT");
+    nest.until_ready().await;
     assert_ne!(until_one_leads(space, 2).await.name, leader.name);
     assert!(took < LEASE + MARGIN, "{took:?}");
+    let last_words = leader.last_words(space).await;
+    assert!(last_words.contains("stood still"), "{last_words}");
 }
 
 /// Waits until of so many operators exactly one leads, holds the Lease, and the others have reconciled nothing; returns who.

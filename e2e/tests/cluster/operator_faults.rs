@@ -18,11 +18,13 @@ use serde_json::json;
 
 use crate::{
     changes::until_rolled_out,
-    deletion::{delete, streams, until_gone},
+    deletion::{delete, managed, streams, until_gone},
     rollout::{assert_all_kept, under_load},
     small,
 };
 
+/// How long the Lease of a leader that says nothing more is valid (operator/src/leader.rs).
+const LEASE: Duration = Duration::from_secs(20);
 /// More than a nest needs for its whole life.
 const LIVES: u64 = 200;
 /// Longer than a Lease without its leader lives.
@@ -111,6 +113,42 @@ async fn live_and_die<T>(operator: &OwnOperator, door: &Door, goal: impl Future<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_died_when_it_had_taken_a_nest_s_servers_away_lets_it_go() {
+    story("last-step", async |space| {
+        let door = Door::open(space.client.clone()).await;
+        let operator = OwnOperator::new(space, door.address());
+        let nest = operator.apply_nest("cat", &managed("Delete")).await;
+        let patch = json!({ "metadata": { "finalizers": ["birbnest.dev/drain"] } });
+        nest.patch(patch).await;
+        let uid = delete(&nest).await;
+        operator.process().start();
+        until_gone(&nest, &uid).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_lease_is_refused_ends_before_its_lease_does() {
+    story("overloaded", async |space| {
+        let _backends = space.backends().await;
+        let door = Door::open(space.client.clone()).await;
+        let operator = OwnOperator::new(space, door.address());
+        operator.process().start();
+        operator.apply_nest("led", &small()).await.until_ready().await;
+        let refused = Instant::now();
+        door.refuse_leases(StatusCode::SERVICE_UNAVAILABLE);
+        eventually_within(AWAY, "it ends", || async {
+            seen(operator.process().ended(), Option::is_some).map(drop)
+        })
+        .await;
+        let took = refused.elapsed();
+        eprintln!("it ended {took:?} after the first refusal");
+        assert!(took < LEASE, "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_is_away_costs_no_request_and_is_not_overrun_when_it_is_back() {
     story("away", async |space| {
         let backends = space.backends().await;
@@ -144,8 +182,7 @@ async fn an_api_server_that_is_away_costs_no_request_and_is_not_overrun_when_it_
         let asked = door.requests() - before;
         eprintln!("rolled out {:?} after, with {asked} requests", back.elapsed());
         assert!(asked < REQUESTS_TO_RECOVER, "{asked} requests");
-        let asked = door.asked_in(REST).await;
-        assert!(asked < REQUESTS_AT_REST, "{asked} requests at rest");
+        door.until_at_rest(REST, REQUESTS_AT_REST).await;
         assert_all_kept(load.stop().await, &backends).await;
     })
     .await;

@@ -28,8 +28,8 @@ async fn what_cannot_be_kept_is_said_until_it_is_mended() {
         nest.until_ready().await;
         until_told(
             &nest,
-            "SingleCopy",
-            &["replicas", "1012 connections", "maxmemory is not set"],
+            "TooFewConnections",
+            &["1012 connections", "maxmemory is not set", "replicas"],
         )
         .await;
 

@@ -32,7 +32,7 @@ impl Scene {
             Arc::default(),
         );
         let (opener, gate) = Gate::new();
-        opener.send_replace(true);
+        opener.open();
         let (children, watch) = told::<ConfigMap>();
         let answers = Answers::new(Arc::new(children));
         let client = Client::new(

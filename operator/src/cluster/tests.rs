@@ -67,9 +67,9 @@ async fn a_standby_writes_nothing() {
 async fn a_leader_that_lost_its_lease_stops_at_once() {
     let (opener, gate) = Gate::new();
     let (cluster, asked) = cluster(gate);
-    opener.send_replace(true);
+    opener.open();
     cluster.apply(&config_map()).await.unwrap();
-    opener.send_replace(false);
+    opener.close();
     assert!(cluster.apply(&config_map()).await.is_err());
     assert_eq!(asked.lock().unwrap().len(), 1);
 }
@@ -78,7 +78,7 @@ async fn a_leader_that_lost_its_lease_stops_at_once() {
 async fn replicas_are_written_through_the_scale_subresource_by_their_one_writer() {
     let (opener, gate) = Gate::new();
     let (cluster, asked) = cluster(gate);
-    opener.send_replace(true);
+    opener.open();
     cluster
         .scale::<Deployment>("shop", "prices-worker", 3)
         .await

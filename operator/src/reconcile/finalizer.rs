@@ -21,21 +21,23 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     autoscaling::v2::HorizontalPodAutoscaler,
-    core::v1::{PersistentVolumeClaim, Pod, Secret},
+    batch::v1::Job,
+    core::v1::{ObjectReference, PersistentVolumeClaim, Pod, Secret},
 };
-use kube::{Resource, ResourceExt, runtime::controller::Action};
+use kube::{Resource, ResourceExt, api::ApiResource, runtime::controller::Action};
 use serde_json::json;
 
 use super::{
     apply::{self, Backends, Log, Owner},
-    build::{Plan, build},
+    build::{ConfigStage, build, schema_removal},
     dereference::{Addresses, dereference, text},
     facts::{Rollout, Step, Why, selector},
     status,
     validate::{Component, NestId, ValidNest, validate},
 };
 use crate::{
-    cluster::{Cluster, ClusterError},
+    GuardedNest,
+    cluster::{Cluster, ClusterError, Namespaced},
     context::Context,
     error::ReconcileError,
     events::{Happening, about},
@@ -57,23 +59,18 @@ pub(super) async fn keep(cluster: &Cluster, nest: &BirbNest) -> Result<(), Clust
     if wanted == holds(nest) {
         return Ok(());
     }
-    let mut finalizers: Vec<String> = nest
-        .finalizers()
-        .iter()
-        .filter(|name| *name != FINALIZER)
-        .cloned()
-        .collect();
+    let mut finalizers = of_others(nest);
     finalizers.extend(wanted.then(|| FINALIZER.to_owned()));
     set_finalizers(cluster, nest, &finalizers).await
 }
 
-fn holds(nest: &BirbNest) -> bool {
+fn holds(nest: &impl ResourceExt) -> bool {
     nest.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 async fn set_finalizers(
     cluster: &Cluster,
-    nest: &BirbNest,
+    nest: &impl ResourceExt,
     finalizers: &[String],
 ) -> Result<(), ClusterError> {
     // The resource version makes the API server refuse when somebody else changed the list meanwhile.
@@ -90,7 +87,11 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
         ctx.forget(&id).await;
         return Ok(Action::await_change());
     }
-    let progress = if is_forced(nest) {
+    let progress = if nest.spec.deletion_policy == DeletionPolicy::Retain {
+        // It was changed while the nest waited: whatever is left stays.
+        tell_what_stays(ctx, nest, &id, Some("spec.deletionPolicy is Retain")).await;
+        Ok(Ok(()))
+    } else if is_forced(nest) {
         force(ctx, nest, &id).await
     } else if ctx.cluster.is_ending(id.namespace()).await {
         tell_what_stays(ctx, nest, &id, Some("the namespace is being deleted")).await;
@@ -100,21 +101,44 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
     };
     match progress? {
         Ok(()) => {
-            let rest: Vec<String> = nest
-                .finalizers()
-                .iter()
-                .filter(|name| *name != FINALIZER)
-                .cloned()
-                .collect();
-            set_finalizers(&ctx.cluster, nest, &rest).await?;
+            set_finalizers(&ctx.cluster, nest, &of_others(nest)).await?;
             ctx.forget(&id).await;
             Ok(Action::await_change())
         }
         Err(why) => {
-            status::leaving(ctx, nest, &with_way_out(&why)).await?;
+            status::leaving(ctx, nest, &with_way_out(&why.message)).await?;
             Ok(Action::requeue(next_look(waited(nest))))
         }
     }
+}
+
+/// One pass over a nest that is being deleted and cannot be read: whatever its data is, nobody knows where. So it waits until it
+/// can be read, or is told not to wait.
+pub(super) async fn leave_unread(
+    ctx: &Context,
+    nest: &GuardedNest,
+    malformed: &str,
+) -> Result<Action, ReconcileError> {
+    let id = NestId::named(&nest.namespace().unwrap_or_default(), &nest.name_any());
+    if holds(nest) {
+        if !is_forced(nest) && !ctx.cluster.is_ending(id.namespace()).await {
+            return Err(ReconcileError::Malformed(with_way_out(malformed)));
+        }
+        tell_left_behind(
+            ctx,
+            &about(nest),
+            "whatever its spec names, which could not be read",
+        )
+        .await;
+        set_finalizers(&ctx.cluster, nest, &of_others(nest)).await?;
+    }
+    ctx.forget(&id).await;
+    Ok(Action::await_change())
+}
+
+fn of_others(nest: &impl ResourceExt) -> Vec<String> {
+    let others = nest.finalizers().iter().filter(|name| *name != FINALIZER);
+    others.cloned().collect()
 }
 
 /// Since its deletion was asked for.
@@ -130,15 +154,12 @@ fn next_look(waited: Duration) -> Duration {
     (waited / PART).clamp(soonest, latest)
 }
 
-fn is_forced(nest: &BirbNest) -> bool {
+fn is_forced(nest: &impl ResourceExt) -> bool {
     nest.annotations().get(FORCE).is_some_and(|value| value == "true")
 }
 
-fn with_way_out(why: &Why) -> String {
-    format!(
-        "{}; to delete without waiting, losing what is queued, set the annotation {FORCE}: \"true\"",
-        why.message
-    )
+fn with_way_out(why: &str) -> String {
+    format!("{why}; to delete without waiting, losing what is queued, set the annotation {FORCE}: \"true\"")
 }
 
 /// Deletes what can be reached, and waits for nothing.
@@ -176,15 +197,23 @@ async fn tell_what_stays(ctx: &Context, nest: &BirbNest, id: &NestId, streams_be
     if left.is_empty() {
         return;
     }
-    let (namespace, name, left) = (id.namespace(), id.name(), left.join(", and "));
-    tracing::warn!(namespace, name, left, "data stays behind");
+    tell_left_behind(ctx, &about(nest), &left.join(", and ")).await;
+}
+
+async fn tell_left_behind(ctx: &Context, nest: &ObjectReference, left: &str) {
+    tracing::warn!(
+        namespace = nest.namespace,
+        name = nest.name,
+        left,
+        "data stays behind"
+    );
     let happening = Happening {
         warning: true,
         reason: "DataLeftBehind".to_owned(),
         action: "Delete".to_owned(),
         note: format!("{left}: drop what is not wanted, or the next nest of this name finds it"),
     };
-    ctx.events.tell(&about(nest), happening).await;
+    ctx.events.tell(nest, happening).await;
 }
 
 async fn wind_up(ctx: &Context, nest: &BirbNest) -> Result<Step<()>, ReconcileError> {
@@ -193,20 +222,38 @@ async fn wind_up(ctx: &Context, nest: &BirbNest) -> Result<Step<()>, ReconcileEr
         Ok(valid) => valid,
         Err(invalid) => return Ok(Err(Why::waiting(invalid.reason(), invalid.to_string()))),
     };
-    let plan = build(&valid)?;
-    if let Err(why) = drain(ctx, nest, &valid, &seen.addresses).await? {
+    let (plan, removal) = (build(&valid)?, schema_removal(&valid)?);
+    if !is_wound_up(&ctx.cluster, &valid).await?
+        && let Err(why) = drain(ctx, nest, &valid, &seen.addresses).await?
+    {
         return Ok(Err(why));
     }
-    if let Err(why) = drop_tables(ctx, nest, &valid, plan).await? {
+    if let Err(why) = drop_tables(ctx, nest, &valid, plan.config, removal).await? {
         return Ok(Err(why));
     }
     for component in [Component::Redis, Component::Nats, Component::Postgres] {
-        ctx.cluster
-            .remove::<StatefulSet>(valid.id.namespace(), &valid.id.child(component))
-            .await?;
+        remove_own::<StatefulSet>(&ctx.cluster, nest, &valid.id, component).await?;
     }
     delete_volumes(&ctx.cluster, &valid.id).await?;
     Ok(Ok(()))
+}
+
+/// Whether an earlier pass came to the end of the queue, and took away the NATS that it was in: workers go when it is empty, and
+/// the server after them.
+async fn is_wound_up(cluster: &Cluster, valid: &ValidNest) -> Result<bool, ClusterError> {
+    let id = &valid.id;
+    if !valid.backends.nats.is_managed() {
+        return Ok(false);
+    }
+    let (worker, nats) = (id.child(Component::Worker), id.child(Component::Nats));
+    Ok(cluster
+        .read::<Deployment>(id.namespace(), &worker)
+        .await?
+        .is_none()
+        && cluster
+            .read::<StatefulSet>(id.namespace(), &nats)
+            .await?
+            .is_none())
 }
 
 /// No API, then an empty queue, then no workers, then no streams.
@@ -217,10 +264,8 @@ async fn drain(
     addresses: &Addresses,
 ) -> Result<Step<()>, ReconcileError> {
     let (id, cluster) = (&valid.id, &ctx.cluster);
-    cluster
-        .remove::<HorizontalPodAutoscaler>(id.namespace(), &id.child(Component::Api))
-        .await?;
-    if let Err(why) = retire(cluster, id, Component::Api).await? {
+    remove_own::<HorizontalPodAutoscaler>(cluster, nest, id, Component::Api).await?;
+    if let Err(why) = retire(cluster, nest, id, Component::Api).await? {
         return Ok(Err(why));
     }
     let log = match apply::open(ctx, id, addresses, &managed_backends(ctx, id).await?).await {
@@ -250,7 +295,7 @@ async fn drain(
         Err(error) => return Ok(Err(undrained(&error))),
     }
     ctx.targets.forget(id);
-    if let Err(why) = retire(cluster, id, Component::Worker).await? {
+    if let Err(why) = retire(cluster, nest, id, Component::Worker).await? {
         return Ok(Err(why));
     }
     let deleted = provision::delete(&log, streams).await;
@@ -262,10 +307,13 @@ fn undrained(error: &ProvisionError) -> Why {
 }
 
 /// Deletes a Deployment and waits until the last of its pods is gone.
-async fn retire(cluster: &Cluster, id: &NestId, component: Component) -> Result<Step<()>, ClusterError> {
-    cluster
-        .remove::<Deployment>(id.namespace(), &id.child(component))
-        .await?;
+async fn retire(
+    cluster: &Cluster,
+    nest: &BirbNest,
+    id: &NestId,
+    component: Component,
+) -> Result<Step<()>, ClusterError> {
+    remove_own::<Deployment>(cluster, nest, id, component).await?;
     let pods = cluster
         .list::<Pod>(id.namespace(), &selector(&id.selector(component)))
         .await?;
@@ -280,19 +328,45 @@ async fn retire(cluster: &Cluster, id: &NestId, component: Component) -> Result<
     Ok(Err(Why::waiting("Draining", message)))
 }
 
+/// Deletes a child, and nothing that somebody else made under its name.
+async fn remove_own<K: Namespaced>(
+    cluster: &Cluster,
+    nest: &BirbNest,
+    id: &NestId,
+    component: Component,
+) -> Result<(), ClusterError> {
+    let (resource, name) = (ApiResource::erase::<K>(&()), id.child(component));
+    match cluster.read::<K>(id.namespace(), &name).await? {
+        Some(found) if is_child(&found, nest) => {
+            let uid = found.uid();
+            cluster
+                .delete(&resource, id.namespace(), &name, uid.as_deref())
+                .await
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_child(found: &impl ResourceExt, nest: &BirbNest) -> bool {
+    let uid = nest.uid();
+    let mut owners = found.owner_references().iter();
+    owners.any(|owner| Some(&owner.uid) == uid.as_ref())
+}
+
 /// The tables of a PostgreSQL that the operator runs go with their volume.
 async fn drop_tables(
     ctx: &Context,
     nest: &BirbNest,
     valid: &ValidNest,
-    plan: Plan,
+    config: ConfigStage,
+    removal: Job,
 ) -> Result<Step<()>, ClusterError> {
     if valid.backends.postgres.is_managed() {
         return Ok(Ok(()));
     }
     let owner = Owner::of(nest);
-    apply::apply_config(ctx, &owner, plan.config).await?;
-    let dropped = apply::drop_schema(&ctx.cluster, &owner, plan.migration).await?;
+    apply::apply_config(ctx, &owner, config).await?;
+    let dropped = apply::drop_schema(&ctx.cluster, &owner, removal).await?;
     Ok(dropped.map_err(|why| Why {
         message: format!("waiting for the schema to be dropped: {}", why.message),
         ..why
@@ -370,10 +444,7 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_names_the_way_out() {
-        let told = with_way_out(&Why::waiting(
-            "Draining",
-            "waiting until the workers have persisted 7 queued writes",
-        ));
+        let told = with_way_out("waiting until the workers have persisted 7 queued writes");
         assert!(
             told.starts_with("waiting until") && told.contains("birbnest.dev/force-delete: \"true\""),
             "{told}"

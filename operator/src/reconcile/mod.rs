@@ -62,8 +62,13 @@ pub fn failed(nest: &GuardedNest, error: &ReconcileError, ctx: &Context) -> Acti
 }
 
 async fn course(nest: &GuardedNest, ctx: &Context) -> Result<Action, ReconcileError> {
-    let nest = well_formed(nest)?;
-    if nest.meta().deletion_timestamp.is_some() {
+    let is_deleted = nest.meta().deletion_timestamp.is_some();
+    let nest = match &nest.0 {
+        Ok(nest) => nest,
+        Err(invalid) if is_deleted => return finalizer::leave_unread(ctx, nest, &invalid.error).await,
+        Err(invalid) => return Err(ReconcileError::Malformed(invalid.error.clone())),
+    };
+    if is_deleted {
         finalizer::leave(ctx, nest).await
     } else if nest.spec.paused {
         status::pause(ctx, nest).await
@@ -82,12 +87,6 @@ async fn serve(ctx: &Context, nest: &BirbNest) -> Result<Action, ReconcileError>
     let applied = apply::apply(ctx, nest, &valid, plan, &seen.addresses).await?;
     let health = status::update_status(ctx, nest, applied).await?;
     Ok(Action::requeue(health.next_look()))
-}
-
-fn well_formed(nest: &GuardedNest) -> Result<&BirbNest, ReconcileError> {
-    nest.0
-        .as_ref()
-        .map_err(|invalid| ReconcileError::Malformed(invalid.error.clone()))
 }
 
 fn id(nest: &GuardedNest) -> NestId {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use birbnest_core::config::Config;
 use birbnest_crds::{
-    BirbNest, DeletionPolicy, ImagePullPolicy, ManagedRedisSpec, ManagedStoreSpec, MonitoringSpec,
-    NetworkPoliciesSpec, PodSpec, ResourcesSpec, SecretKeyRef, UrlSource, WorkerAutoscalingSpec,
+    BirbNest, ImagePullPolicy, ManagedRedisSpec, ManagedStoreSpec, MonitoringSpec, NetworkPoliciesSpec,
+    PodSpec, ResourcesSpec, SecretKeyRef, UrlSource, WorkerAutoscalingSpec,
 };
 
 pub use access::{Access, ApiKeys};
@@ -73,8 +73,6 @@ pub struct ValidNest {
     pub network_policies: NetworkPoliciesSpec,
     /// Whether Prometheus is told of them.
     pub monitoring: MonitoringSpec,
-    /// What happens to the data at the end.
-    pub deletion_policy: DeletionPolicy,
     /// Images, the nest's own data-plane image in place of the operator's.
     pub release: Release,
 }
@@ -270,7 +268,6 @@ pub fn validate(nest: &BirbNest, secrets: &SecretDigests, release: &Release) -> 
         pod: spec.pod.clone(),
         network_policies: spec.network_policies.clone(),
         monitoring: spec.monitoring.clone(),
-        deletion_policy: spec.deletion_policy,
         release: release_for(&spec.pod, release),
     })
 }

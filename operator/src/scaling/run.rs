@@ -31,8 +31,10 @@ const FRESH_WITHIN: Duration = Duration::from_millis(800);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// How often reconciliation is asked to repair streams.
 const NUDGE_EVERY: Duration = Duration::from_secs(5);
-/// Nests that are measured at the same time.
-const CONCURRENCY: usize = 16;
+/// Nests that are measured at the same time: one whose NATS is silent takes its place for as long as figures may take.
+const CONCURRENCY: usize = 64;
+/// How long the API server may take with what was decided: the figures of all nests are waiting.
+const CARRIED_OUT_WITHIN: Duration = Duration::from_secs(3);
 
 /// Scales every nest that reconciliation handed over, while this operator leads, until the shutdown.
 pub async fn run(ctx: SharedContext, shutdown: Shutdown) {
@@ -117,10 +119,14 @@ impl Scaler {
                 .decide(sample(figures, target.ready), &target.rule),
             None => self.autoscaler.hold(Instant::now(), &target.rule),
         };
-        if let Err(error) = self.carry_out(ctx, target, decision, figures.as_deref()).await {
-            let (namespace, name) = (target.id.namespace(), target.id.name());
-            tracing::warn!(namespace, name, %error, "the workers could not be scaled");
-        }
+        let carried_out = self.carry_out(ctx, target, decision, figures.as_deref());
+        let error = match timeout(CARRIED_OUT_WITHIN, carried_out).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", CARRIED_OUT_WITHIN.as_secs()),
+        };
+        let (namespace, name) = (target.id.namespace(), target.id.name());
+        tracing::warn!(namespace, name, error, "the workers could not be scaled");
     }
 
     fn nudge(&mut self, ctx: &SharedContext, target: &Target) {
@@ -143,6 +149,7 @@ impl Scaler {
             ctx.cluster
                 .scale::<Deployment>(target.id.namespace(), &target.deployment, replicas)
                 .await?;
+            ctx.targets.scaled(&target.id, desired);
         }
         let changed = self.desired != desired;
         if changed {

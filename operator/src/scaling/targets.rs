@@ -13,6 +13,7 @@ use super::Rule;
 use crate::reconcile::NestId;
 
 /// A nest whose workers are scaled.
+#[derive(Clone)]
 pub struct Target {
     /// Which.
     pub id: NestId,
@@ -42,6 +43,13 @@ impl Targets {
     /// Scales the nest's workers from now on, or with newer facts.
     pub fn follow(&self, target: Target) {
         self.lock().insert(target.id.clone(), Arc::new(target));
+    }
+
+    /// The nest's workers were scaled. The next reconciliation sees it by itself, but not one that fails on its way.
+    pub fn scaled(&self, id: &NestId, replicas: u32) {
+        if let Some(target) = self.lock().get_mut(id) {
+            Arc::make_mut(target).replicas = replicas;
+        }
     }
 
     /// Leaves the nest's workers as they are from now on.

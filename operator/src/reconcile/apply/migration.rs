@@ -48,22 +48,13 @@ pub(super) async fn apply(
     }))
 }
 
-/// Drops the schema by a Job like the migration's.
+/// Drops the schema.
 pub(in crate::reconcile) async fn drop_schema(
     cluster: &Cluster,
     owner: &Owner,
-    migration: Migration,
+    removal: Job,
 ) -> Result<Step<()>, ClusterError> {
-    let mut job = migration.job;
-    job.metadata.name = Some(format!("{}-drop", job.name_any()));
-    let containers = job.spec.iter_mut().flat_map(|spec| spec.template.spec.iter_mut());
-    for container in containers.flat_map(|pod| pod.containers.iter_mut()) {
-        container
-            .args
-            .get_or_insert_default()
-            .push("--drop-schema".to_owned());
-    }
-    run(cluster, owner, job, Ok(())).await
+    run(cluster, owner, removal, Ok(())).await
 }
 
 /// Creates the Job when it is absent, never patches it, and says how far it is.

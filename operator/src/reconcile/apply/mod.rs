@@ -16,6 +16,7 @@ mod workloads;
 
 use std::sync::Arc;
 
+use birbnest_core::Layout;
 use birbnest_crds::BirbNest;
 use birbnest_stores::jetstream::provision::Provisioned;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -42,6 +43,8 @@ pub(super) struct Applied {
     pub(super) worker: Option<Rollout>,
     pub(super) api_is_autoscaled: bool,
     pub(super) replicas_of_the_log: u8,
+    /// The partitions, if NATS could be asked.
+    pub(super) layout: Option<Layout>,
     /// What the backends that the operator does not run say of themselves.
     pub(super) facts: Arc<Facts>,
     /// Connections to PostgreSQL that all pods may open together.
@@ -72,6 +75,7 @@ pub(super) async fn apply(
     }
     let config_map = apply_config(ctx, &owner, config).await?;
     let (log, streams) = streams::apply(ctx, nest, &valid.id, &wanted, addresses, &backends).await;
+    let layout = log.as_ref().map(|log| log.layout);
     // The migration's pod starts only where it can succeed; one that has completed needs nothing any more.
     let ready = backends
         .all_ready()
@@ -95,6 +99,7 @@ pub(super) async fn apply(
         worker: rolled.worker,
         api_is_autoscaled: autoscaled,
         replicas_of_the_log: wanted.replicas,
+        layout,
         endpoint: valid.endpoint(),
     })
 }

@@ -46,9 +46,9 @@ pub(super) async fn apply(
 
 /// The partitions of a nest whose NATS has lost all streams: they are made again as PostgreSQL knows them.
 fn remembered(status: &BirbNestStatus) -> Option<Layout> {
-    let partitions = || status.persisted_through.iter().map(|through| through.partition);
-    let first = u16::try_from(partitions().min()?).ok()?;
-    Layout::new(Partition(first), u16::try_from(partitions().count()).ok()?)
+    let partitions = status.partitions.as_ref()?;
+    let first = u16::try_from(partitions.first).ok()?;
+    Layout::new(Partition(first), u16::try_from(partitions.count).ok()?)
 }
 
 /// A connection to the nest's NATS.
@@ -86,21 +86,15 @@ fn why(error: &ProvisionError) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_crds::PersistedThrough;
+    use birbnest_crds::PartitionsStatus;
 
     use super::*;
 
     #[test]
     fn the_status_remembers_which_partitions_there_were() {
-        let through = |partition| PersistedThrough {
-            partition,
-            epoch: 1,
-            sequence: 0,
-            version: None,
-        };
         let mut status = BirbNestStatus::default();
         assert_eq!(remembered(&status), None);
-        status.persisted_through = vec![through(4), through(5)];
+        status.partitions = Some(PartitionsStatus { first: 4, count: 2 });
         assert_eq!(remembered(&status), Layout::new(Partition(4), 2));
     }
 }

@@ -194,7 +194,7 @@ pub(super) fn hand_over(
 
 fn rule(valid: &ValidNest, facts: &Facts) -> Rule {
     let range = &valid.worker_range;
-    let postgres = facts.postgres.as_ref().and_then(|answer| answer.as_ref().ok());
+    let postgres = facts.postgres.as_ref().and_then(|answer| answer.told.as_ref());
     Rule {
         affordable: postgres.map(|postgres| valid.workers_within(postgres.connections)),
         min: range.min,

@@ -17,30 +17,17 @@ use crate::reconcile::validate::{Component, Digest, ValidNest};
 /// Digits of the digest in the name. Two migrations of one nest never meet for long: only the current one is kept.
 const NAME_DIGITS: usize = 8;
 
-/// The migration. A Job cannot be changed, so its name is a digest of all that decides what it does and whether it can:
-/// image, schema version, configuration, addresses, and where its pod may run.
+/// The migration.
 pub(super) fn migration(nest: &ValidNest, files: &Files) -> serde_json::Result<Migration> {
-    let schema_version = nest.release.schema_version;
-    let template = pod::template(nest, files, &shape(&[]));
-    let name = format!(
-        "{}-{}",
-        nest.id.child(Component::Migrate),
-        digits(&template, schema_version)?
-    );
     Ok(Migration {
-        job: job(nest, name, template),
-        schema_version,
+        job: job(nest, files, &[], "")?,
+        schema_version: nest.release.schema_version,
     })
 }
 
 /// The Job that drops the schema with all entries in it.
-pub(super) fn removal(nest: &ValidNest, files: &Files) -> Job {
-    let template = pod::template(nest, files, &shape(&["--drop-schema"]));
-    job(
-        nest,
-        format!("{}-drop", nest.id.child(Component::Migrate)),
-        template,
-    )
+pub(super) fn removal(nest: &ValidNest, files: &Files) -> serde_json::Result<Job> {
+    job(nest, files, &["--drop-schema"], "-drop")
 }
 
 fn shape(arguments: &'static [&'static str]) -> Shape {
@@ -57,8 +44,18 @@ fn shape(arguments: &'static [&'static str]) -> Shape {
     }
 }
 
-fn job(nest: &ValidNest, name: String, template: PodTemplateSpec) -> Job {
-    Job {
+/// A Job cannot be changed, so its name has a digest of all that decides what it does and whether it can: image, schema
+/// version, configuration, addresses, and where its pod may run.
+fn job(
+    nest: &ValidNest,
+    files: &Files,
+    arguments: &'static [&'static str],
+    suffix: &str,
+) -> serde_json::Result<Job> {
+    let template = pod::template(nest, files, &shape(arguments));
+    let digits = digits(&template, nest.release.schema_version)?;
+    let name = format!("{}-{digits}{suffix}", nest.id.child(Component::Migrate));
+    Ok(Job {
         metadata: metadata::named(&nest.id, Component::Migrate, name),
         spec: Some(JobSpec {
             // A database that is just starting is worth a few attempts; one that refuses is not worth many.
@@ -68,7 +65,7 @@ fn job(nest: &ValidNest, name: String, template: PodTemplateSpec) -> Job {
             ..JobSpec::default()
         }),
         status: None,
-    }
+    })
 }
 
 fn digits(template: &PodTemplateSpec, schema_version: i64) -> serde_json::Result<String> {

@@ -145,7 +145,7 @@ pub fn build(nest: &ValidNest) -> Result<Plan, BuildError> {
 /// As [`build`].
 pub fn schema_removal(nest: &ValidNest) -> Result<Job, BuildError> {
     let files = config_map::Files::render(&nest.settings)?;
-    Ok(job::removal(nest, &files))
+    Ok(job::removal(nest, &files)?)
 }
 
 /// Why a plan could not be written down.

@@ -1,5 +1,7 @@
 //! Whether what an acknowledgement promises can be kept by what is there. Pure.
 
+use std::iter;
+
 use birbnest_stores::{postgres::PostgresPosture, redis::RedisMemory};
 
 use super::conditions::{DURABILITY, Finding};
@@ -33,32 +35,27 @@ pub(super) fn assess(posture: &Posture<'_>) -> Finding {
         return Finding::fails(DURABILITY, why.clone());
     }
     let shortcomings = shortcomings(posture);
+    let silent = silent(posture.facts);
     if let Some(worst) = shortcomings.first() {
-        let all: Vec<_> = shortcomings.iter().map(|one| one.message.as_str()).collect();
+        let messages = shortcomings.iter().map(|one| &one.message);
+        let all: Vec<_> = messages.chain(&silent).map(String::as_str).collect();
         return Finding::fails(DURABILITY, Why::waiting(worst.reason, all.join("; ")));
     }
     let (reason, kept) = kept(posture);
-    let silent = silent(posture.facts).map_or_else(String::new, |silent| format!("; {silent}"));
-    Finding::holds(DURABILITY, reason, format!("{kept}{silent}"))
+    let all: Vec<_> = iter::once(kept).chain(silent).collect();
+    Finding::holds(DURABILITY, reason, all.join("; "))
 }
 
-/// The worst first.
+/// The worst first, and last what may be well and cannot be seen: alerts go by the first.
 fn shortcomings(posture: &Posture<'_>) -> Vec<Shortcoming> {
-    let postgres = posture
-        .facts
-        .postgres
-        .as_ref()
-        .and_then(|answer| answer.as_ref().ok());
-    let redis = posture
-        .facts
-        .redis
-        .as_ref()
-        .and_then(|answer| answer.as_ref().ok());
+    let Facts { postgres, redis } = posture.facts;
+    let postgres = postgres.as_ref().and_then(|answer| answer.told.as_ref());
+    let redis = redis.as_ref().and_then(|answer| answer.told.as_ref());
     let found = [
         postgres.and_then(commits),
-        single_copy(posture),
         postgres.and_then(|postgres| connections(posture.connections, postgres)),
         redis.and_then(memory),
+        single_copy(posture),
     ];
     found.into_iter().flatten().collect()
 }
@@ -140,8 +137,8 @@ fn kept(posture: &Posture<'_>) -> (&'static str, String) {
 
 /// Who did not answer: its pods may reach it all the same.
 fn silent(facts: &Facts) -> Option<String> {
-    let postgres = facts.postgres.as_ref().and_then(|answer| answer.as_ref().err());
-    let redis = facts.redis.as_ref().and_then(|answer| answer.as_ref().err());
+    let postgres = facts.postgres.as_ref().and_then(|answer| answer.silent.as_ref());
+    let redis = facts.redis.as_ref().and_then(|answer| answer.silent.as_ref());
     let told = [("PostgreSQL", postgres), ("Redis", redis)]
         .into_iter()
         .filter_map(|(name, error)| {
@@ -159,16 +156,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::posture::Answer;
+
+    fn told<T>(told: T) -> Answer<T> {
+        Answer {
+            told: Some(told),
+            silent: None,
+        }
+    }
 
     fn good() -> Facts {
         Facts {
-            postgres: Some(Ok(PostgresPosture {
+            postgres: Some(told(PostgresPosture {
                 synchronous_commit: "on".to_owned(),
                 fsync: true,
                 full_page_writes: true,
                 connections: 97,
             })),
-            redis: Some(Ok(RedisMemory {
+            redis: Some(told(RedisMemory {
                 limit: 1 << 30,
                 policy: "allkeys-lru".to_owned(),
             })),
@@ -188,7 +193,9 @@ mod tests {
 
     fn changed(change: impl FnOnce(&mut PostgresPosture, &mut RedisMemory)) -> Facts {
         let mut facts = good();
-        if let (Some(Ok(postgres)), Some(Ok(redis))) = (&mut facts.postgres, &mut facts.redis) {
+        let postgres = facts.postgres.as_mut().and_then(|answer| answer.told.as_mut());
+        let redis = facts.redis.as_mut().and_then(|answer| answer.told.as_mut());
+        if let (Some(postgres), Some(redis)) = (postgres, redis) {
             change(postgres, redis);
         }
         facts
@@ -264,9 +271,28 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_seen_is_the_reason_only_where_nothing_else_is() {
+        let facts = changed(|_, redis| redis.limit = 0);
+        assert_eq!(judged(&facts, 1, 98).why.reason, "TooFewConnections");
+        assert_eq!(judged(&facts, 1, 1).why.reason, "RedisMemoryPolicy");
+    }
+
+    #[test]
+    fn what_was_told_before_a_backend_fell_silent_still_counts() {
+        let mut facts = changed(|postgres, _| postgres.fsync = false);
+        facts.postgres.as_mut().unwrap().silent = Some("too many clients".to_owned());
+        let finding = judged(&facts, 3, 1);
+        assert_eq!(finding.why.reason, "CommitsNotDurable");
+        assert!(finding.why.message.contains("too many clients"), "{finding:?}");
+    }
+
+    #[test]
     fn a_backend_that_does_not_answer_the_operator_is_named_and_counts_against_nobody() {
         let facts = Facts {
-            postgres: Some(Err("no answer within 3 s".to_owned())),
+            postgres: Some(Answer {
+                told: None,
+                silent: Some("no answer within 3 s".to_owned()),
+            }),
             ..good()
         };
         let finding = judged(&facts, 3, 1_000);

@@ -5,7 +5,8 @@ mod durability;
 
 use std::time::Duration;
 
-use birbnest_crds::{ApiStatus, BirbNest, BirbNestStatus};
+use birbnest_core::Layout;
+use birbnest_crds::{ApiStatus, BirbNest, BirbNestStatus, PartitionsStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt, runtime::controller::Action};
 use serde::Serialize;
@@ -58,6 +59,8 @@ struct Report {
     api: Option<ApiStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partitions: Option<PartitionsStatus>,
 }
 
 impl Report {
@@ -69,6 +72,7 @@ impl Report {
             schema_version: status.schema_version,
             api: status.api.clone(),
             endpoint: status.endpoint.clone(),
+            partitions: status.partitions.clone(),
         }
     }
 
@@ -101,6 +105,7 @@ pub(super) async fn update_status(
             desired: api.desired,
         }),
         endpoint: Some(applied.endpoint),
+        partitions: applied.layout.map(partitions).or(written.partitions.clone()),
         ..written.clone()
     };
     for repaired in applied.streams.iter().flatten().filter_map(conditions::repair) {
@@ -168,6 +173,13 @@ async fn report_malformed(
     ctx.cluster
         .apply_status::<BirbNest>(FIELD_MANAGER, &namespace, &name, &status)
         .await
+}
+
+fn partitions(layout: Layout) -> PartitionsStatus {
+    PartitionsStatus {
+        first: layout.first().0.into(),
+        count: layout.count().into(),
+    }
 }
 
 fn status_of(nest: &BirbNest) -> BirbNestStatus {
