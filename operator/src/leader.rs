@@ -7,7 +7,7 @@
 //! A holder that says nothing more is judged by the clock of whoever wants the Lease: clocks that are ten seconds apart
 //! could make two leaders for as long as it takes the first to look.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::{Client, Config};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError, LeaseParams};
@@ -35,8 +35,22 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[error("another operator leads, so this one writes nothing")]
 pub struct NotLeading;
 
-/// Since when this operator, which leads, has not stood still; nothing while it does not lead.
-type Awake = Option<Instant>;
+/// When this operator, which leads, was awake last; nothing while it does not lead.
+type Awake = Option<Beat>;
+
+/// By two clocks: the first does not run while a machine sleeps, and the second may be set.
+#[derive(Clone, Copy, Debug)]
+struct Beat(Instant, SystemTime);
+
+impl Beat {
+    fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
+    }
+}
 
 /// Open while this operator leads. Clones share one state.
 #[derive(Clone, Debug)]
@@ -76,7 +90,7 @@ impl Gate {
 
 impl Opener {
     pub(crate) fn open(&self) {
-        self.0.send_replace(Some(Instant::now()));
+        self.0.send_replace(Some(Beat::now()));
     }
 
     /// Whether it was open.
@@ -98,7 +112,7 @@ impl Opener {
             if let Some(last) = awake {
                 let since = last.elapsed();
                 if since < STOOD_STILL {
-                    *last = Instant::now();
+                    *last = Beat::now();
                 } else {
                     beaten = Err(since);
                 }
@@ -266,10 +280,17 @@ mod tests {
         let (opener, gate) = Gate::new();
         opener.open();
         assert_eq!(opener.beat(), Ok(()));
-        let long_ago = Instant::now().checked_sub(STOOD_STILL);
-        opener.0.send_replace(long_ago);
-        assert_eq!(gate.pass(), Err(NotLeading));
-        assert!(opener.beat().is_err_and(|stood_still| stood_still >= STOOD_STILL));
+        let Beat(now, wall) = Beat::now();
+        let stopped = Beat(now.checked_sub(STOOD_STILL).unwrap(), wall);
+        let asleep = Beat(now, wall.checked_sub(STOOD_STILL).unwrap());
+        for last in [stopped, asleep] {
+            opener.0.send_replace(Some(last));
+            assert_eq!(gate.pass(), Err(NotLeading));
+            assert!(opener.beat().is_err_and(|stood_still| stood_still >= STOOD_STILL));
+        }
+        let set_back = Beat(now, wall + STOOD_STILL);
+        opener.0.send_replace(Some(set_back));
+        assert_eq!(gate.pass(), Ok(()));
         assert!(STOOD_STILL < Duration::from_secs(RENEWAL_SECS));
     }
 

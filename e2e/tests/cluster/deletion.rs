@@ -128,6 +128,29 @@ async fn whoever_changes_to_retain_while_it_waits_keeps_the_data() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_changes_to_retain_before_the_schema_is_dropped_keeps_it() {
+    story("late-regret", async |space| {
+        let backends = space.backends().await;
+        let mut spec = small();
+        spec["deletionPolicy"] = json!("Delete");
+        let nest = space.apply_nest("dear", &spec).await;
+        nest.until_ready().await;
+        nest.client().await.put("robin", json!(1)).await.expect(201);
+        backends.table().until_row("robin", |_| true).await;
+        // The queue is empty, and the Job that drops the schema tries in vain.
+        backends.postgres.stop().await;
+        let before = delete(&nest).await;
+        until_waiting(&nest, "waiting for the schema to be dropped").await;
+        nest.patch(json!({ "spec": { "deletionPolicy": "Retain" } }))
+            .await;
+        until_gone(&nest, &before).await;
+        backends.postgres.start().await;
+        assert!(backends.table().row("robin").await.unwrap().is_some());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_managed_nest_leaves_volumes_only_with_retain() {
     story("managed-delete", async |space| {

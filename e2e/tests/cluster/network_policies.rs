@@ -263,10 +263,14 @@ async fn until_shut_out(who: &Person, endpoints: &[&Endpoint]) {
 
 /// The network learns of a pod or a policy some moments after the API server.
 async fn until(who: &Person, endpoints: &[&Endpoint], wanted: &Outcome) {
-    let each = endpoints.iter().map(async |endpoint| {
-        let what = format!("{who} at {}:{}: {wanted:?}", endpoint.address, endpoint.port);
-        let tried = || async { seen(who.tries(endpoint).await, |outcome| outcome == wanted) };
-        eventually_within(NOTICED_WITHIN, &what, tried).await;
-    });
-    join_all(each).await;
+    eventually_within(NOTICED_WITHIN, &format!("{who}: {wanted:?}"), || async {
+        let tried = join_all(endpoints.iter().map(|endpoint| who.tries(endpoint))).await;
+        let others: Vec<_> = endpoints
+            .iter()
+            .zip(tried)
+            .filter(|(_, outcome)| outcome != wanted)
+            .collect();
+        seen(others, Vec::is_empty)
+    })
+    .await;
 }

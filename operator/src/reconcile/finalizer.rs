@@ -88,9 +88,7 @@ pub(super) async fn leave(ctx: &Context, nest: &BirbNest) -> Result<Action, Reco
         return Ok(Action::await_change());
     }
     let progress = if nest.spec.deletion_policy == DeletionPolicy::Retain {
-        // It was changed while the nest waited: whatever is left stays.
-        tell_what_stays(ctx, nest, &id, Some("spec.deletionPolicy is Retain")).await;
-        Ok(Ok(()))
+        call_off(ctx, nest, &id).await
     } else if is_forced(nest) {
         force(ctx, nest, &id).await
     } else if ctx.cluster.is_ending(id.namespace()).await {
@@ -122,7 +120,10 @@ pub(super) async fn leave_unread(
     let id = NestId::named(&nest.namespace().unwrap_or_default(), &nest.name_any());
     if holds(nest) {
         if !is_forced(nest) && !ctx.cluster.is_ending(id.namespace()).await {
-            return Err(ReconcileError::Malformed(with_way_out(malformed)));
+            let error = ReconcileError::Malformed(with_way_out(malformed));
+            status::report(ctx, nest, &error).await;
+            // Its namespace may be deleted later, of which nobody tells.
+            return Ok(Action::requeue(LOOKS.1));
         }
         tell_left_behind(
             ctx,
@@ -160,6 +161,34 @@ fn is_forced(nest: &impl ResourceExt) -> bool {
 
 fn with_way_out(why: &str) -> String {
     format!("{why}; to delete without waiting, losing what is queued, set the annotation {FORCE}: \"true\"")
+}
+
+/// It was changed to `Retain` while it waited: whatever is left stays, also what a Job was about to take away.
+async fn call_off(ctx: &Context, nest: &BirbNest, id: &NestId) -> Result<Step<()>, ReconcileError> {
+    let jobs = ApiResource::erase::<Job>(&());
+    let children = ctx.children.of(id.namespace(), &nest.uid().unwrap_or_default());
+    for job in children.iter().filter(|child| child.resource == jobs) {
+        ctx.cluster
+            .delete(&jobs, id.namespace(), &job.name, job.uid.as_deref())
+            .await?;
+    }
+    let pods = ctx
+        .cluster
+        .list::<Pod>(id.namespace(), &selector(&id.selector(Component::Migrate)))
+        .await?;
+    if pods.iter().any(|pod| !has_ended(pod)) {
+        return Ok(Err(Why::waiting(
+            "Deleting",
+            "waiting for the last Job to end, which may be dropping the schema",
+        )));
+    }
+    tell_what_stays(ctx, nest, id, Some("spec.deletionPolicy is Retain")).await;
+    Ok(Ok(()))
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Deletes what can be reached, and waits for nothing.
@@ -337,7 +366,7 @@ async fn remove_own<K: Namespaced>(
 ) -> Result<(), ClusterError> {
     let (resource, name) = (ApiResource::erase::<K>(&()), id.child(component));
     match cluster.read::<K>(id.namespace(), &name).await? {
-        Some(found) if is_child(&found, nest) => {
+        Some(found) if is_child(&found, nest, id) => {
             let uid = found.uid();
             cluster
                 .delete(&resource, id.namespace(), &name, uid.as_deref())
@@ -347,10 +376,11 @@ async fn remove_own<K: Namespaced>(
     }
 }
 
-fn is_child(found: &impl ResourceExt, nest: &BirbNest) -> bool {
-    let uid = nest.uid();
-    let mut owners = found.owner_references().iter();
-    owners.any(|owner| Some(&owner.uid) == uid.as_ref())
+/// Of one that was orphaned (`kubectl delete --cascade=orphan`) the labels still say whose it was.
+fn is_child(found: &impl ResourceExt, nest: &BirbNest, id: &NestId) -> bool {
+    let (uid, owners) = (nest.uid(), found.owner_references());
+    let is_orphan = owners.is_empty() && is_ours(found, id);
+    is_orphan || owners.iter().any(|owner| Some(&owner.uid) == uid.as_ref())
 }
 
 /// The tables of a PostgreSQL that the operator runs go with their volume.
@@ -406,10 +436,10 @@ async fn delete_volumes(cluster: &Cluster, id: &NestId) -> Result<(), ClusterErr
     Ok(())
 }
 
-fn is_ours(secret: &Secret, id: &NestId) -> bool {
+fn is_ours(found: &impl ResourceExt, id: &NestId) -> bool {
     id.selector_of_all()
         .iter()
-        .all(|(key, value)| secret.labels().get(key) == Some(value))
+        .all(|(key, value)| found.labels().get(key) == Some(value))
 }
 
 #[cfg(test)]

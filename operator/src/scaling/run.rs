@@ -151,13 +151,10 @@ impl Scaler {
                 .await?;
             ctx.targets.scaled(&target.id, desired);
         }
-        let changed = self.desired != desired;
+        let before = std::mem::replace(&mut self.desired, desired);
+        let changed = before != desired;
         if changed {
             ctx.metrics.decided(decision.reason.name());
-            ctx.events
-                .tell(&target.about, happening(self.desired, &decision))
-                .await;
-            self.desired = desired;
         }
         if let Some(figures) = figures {
             let depth = figures.iter().map(depth).sum();
@@ -174,8 +171,13 @@ impl Scaler {
             .reported
             .as_ref()
             .is_some_and(|(_, report)| report.workers.ready != ready(target));
-        self.report(ctx, target, &decision, figures, changed || ready_changed)
-            .await
+        let reported = self.report(ctx, target, &decision, figures, changed || ready_changed);
+        let reported = reported.await;
+        // Last: what is slow to take events holds up nothing else.
+        if changed {
+            ctx.events.tell(&target.about, happening(before, &decision)).await;
+        }
+        reported
     }
 
     async fn report(

@@ -62,6 +62,9 @@ pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOv
     base.version(NonZeroU64::new(sequence).ok_or(VersionOverflow(0))?)
 }
 
+/// Messages of somebody else at the end of a stream that are passed over. Each costs a round trip.
+const MOST_STRAYS: usize = 1_000;
+
 /// The highest version that the messages of a stream bear whose last sequence is this: in an epoch versions follow the
 /// sequences, and each epoch is above those before.
 ///
@@ -69,19 +72,26 @@ pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOv
 /// When JetStream cannot be asked or holds what this release cannot read.
 pub async fn highest_version<I>(stream: &Stream<I>, last_sequence: u64) -> Result<Version, ReadError> {
     let failed = |error: &dyn Display| ReadError::Failed(error.to_string());
-    for sequence in (1..=last_sequence).rev() {
+    for sequence in (1..=last_sequence).rev().take(MOST_STRAYS) {
         let message = match stream.get_raw_message(sequence).await {
             Ok(message) => message,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                if sequence < last_sequence {
+                    // What was purged below a stray had a version, and nobody knows its base.
+                    break;
+                }
                 return Version::new(last_sequence).map_err(|error| failed(&error));
             }
             Err(error) => return Err(failed(&error)),
         };
         match version_in(Some(&message.headers), sequence) {
-            // Somebody else's: it has no version, and those before it have.
+            // Somebody else's: it has no version, and the one before it may have.
             Err(UnreadableMessage::NoBase) => {}
             version => return Ok(version?),
         }
     }
-    Ok(Version::ZERO)
+    if last_sequence == 0 {
+        return Ok(Version::ZERO);
+    }
+    Err(UnreadableMessage::NoBase.into())
 }

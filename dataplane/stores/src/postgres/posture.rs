@@ -20,7 +20,8 @@ pub struct PostgresPosture {
     pub connections: i64,
 }
 
-/// Sessions that bear the name of this nest in its database are its own, see [`session_name`](super::session_name).
+/// Sessions that bear the name of this nest in its database are its own, see [`session_name`](super::session_name); so are those
+/// of releases that named only the program.
 const POSTURE: &str = "
 SELECT current_setting('synchronous_commit') AS synchronous_commit,
        current_setting('fsync')::boolean AS fsync,
@@ -29,8 +30,9 @@ SELECT current_setting('synchronous_commit') AS synchronous_commit,
                - (SELECT count(*) FROM pg_stat_activity
                    WHERE datid IS NOT NULL
                      AND NOT (datname = current_database() AND application_name LIKE 'birbnest-%'
-                              AND application_name = left(split_part(application_name, ' ', 1) || ' '
-                                                          || current_setting('search_path'), 63))),
+                              AND (strpos(application_name, ' ') = 0
+                                   OR application_name = left(split_part(application_name, ' ', 1) || ' '
+                                                              || current_setting('search_path'), 63)))),
              (SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
              (SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database())) AS connections";
 

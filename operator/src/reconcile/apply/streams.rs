@@ -46,9 +46,15 @@ pub(super) async fn apply(
 
 /// The partitions of a nest whose NATS has lost all streams: they are made again as PostgreSQL knows them.
 fn remembered(status: &BirbNestStatus) -> Option<Layout> {
-    let partitions = status.partitions.as_ref()?;
-    let first = u16::try_from(partitions.first).ok()?;
-    Layout::new(Partition(first), u16::try_from(partitions.count).ok()?)
+    let layout =
+        |first, count| Layout::new(Partition(u16::try_from(first).ok()?), u16::try_from(count).ok()?);
+    if let Some(partitions) = &status.partitions {
+        return layout(partitions.first, partitions.count);
+    }
+    // Nobody has written it yet, or somebody who could not read what stood there.
+    let through = &status.persisted_through;
+    let first = through.iter().map(|of| of.partition).min()?;
+    layout(first, i32::try_from(through.len()).ok()?)
 }
 
 /// A connection to the nest's NATS.
@@ -86,7 +92,7 @@ fn why(error: &ProvisionError) -> Why {
 
 #[cfg(test)]
 mod tests {
-    use birbnest_crds::PartitionsStatus;
+    use birbnest_crds::{PartitionsStatus, PersistedThrough};
 
     use super::*;
 
@@ -94,6 +100,14 @@ mod tests {
     fn the_status_remembers_which_partitions_there_were() {
         let mut status = BirbNestStatus::default();
         assert_eq!(remembered(&status), None);
+        let through = |partition| PersistedThrough {
+            partition,
+            epoch: 1,
+            sequence: 0,
+            version: None,
+        };
+        status.persisted_through = vec![through(2), through(3), through(1)];
+        assert_eq!(remembered(&status), Layout::new(Partition(1), 3));
         status.partitions = Some(PartitionsStatus { first: 4, count: 2 });
         assert_eq!(remembered(&status), Layout::new(Partition(4), 2));
     }
