@@ -19,7 +19,7 @@ use async_nats::{
 };
 use backon::{BackoffBuilder, ExponentialBuilder};
 use birbnest_core::{
-    Base, Layout, OnQueueOutage, Partition, StreamNames, VersionOverflow, config::StreamConfig,
+    Base, Layout, OnQueueOutage, Partition, StreamNames, Version, VersionOverflow, config::StreamConfig,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -278,11 +278,17 @@ impl Connector {
             let seen = fence.as_ref().map_or(0, |fence| fence.epoch);
             let later = provision::epoch_after(context, &name, seen).await?;
             let Some(fence) = fence else {
-                let highest = highest_version(&stream, last_sequence).await;
-                let highest = highest.map_err(|source| SessionError::History {
-                    stream: name.clone(),
-                    source,
-                })?;
+                let goes_on = later.as_ref().is_some_and(|later| later.lives_in(&incarnation));
+                // An epoch that goes on has a base, whatever the messages say.
+                let highest = if goes_on {
+                    Version::ZERO
+                } else {
+                    let highest = highest_version(&stream, last_sequence).await;
+                    highest.map_err(|source| SessionError::History {
+                        stream: name.clone(),
+                        source,
+                    })?
+                };
                 let beginning = Beginning::of(later.as_ref(), &incarnation, highest, last_sequence)?;
                 tracing::info!(
                     %partition,

@@ -63,7 +63,7 @@ pub(super) fn version_of(base: Base, sequence: u64) -> Result<Version, VersionOv
 }
 
 /// Messages of somebody else at the end of a stream that are passed over. Each costs a round trip.
-const MOST_STRAYS: usize = 1_000;
+const MOST_STRAYS: u64 = 1_000;
 
 /// The highest version that the messages of a stream bear whose last sequence is this: in an epoch versions follow the
 /// sequences, and each epoch is above those before.
@@ -72,13 +72,14 @@ const MOST_STRAYS: usize = 1_000;
 /// When JetStream cannot be asked or holds what this release cannot read.
 pub async fn highest_version<I>(stream: &Stream<I>, last_sequence: u64) -> Result<Version, ReadError> {
     let failed = |error: &dyn Display| ReadError::Failed(error.to_string());
-    for sequence in (1..=last_sequence).rev().take(MOST_STRAYS) {
+    let lowest = last_sequence.saturating_sub(MOST_STRAYS).max(1);
+    for sequence in (lowest..=last_sequence).rev() {
         let message = match stream.get_raw_message(sequence).await {
             Ok(message) => message,
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 if sequence < last_sequence {
                     // What was purged below a stray had a version, and nobody knows its base.
-                    break;
+                    return Err(UnreadableMessage::NoBase.into());
                 }
                 return Version::new(last_sequence).map_err(|error| failed(&error));
             }
@@ -90,8 +91,8 @@ pub async fn highest_version<I>(stream: &Stream<I>, last_sequence: u64) -> Resul
             version => return Ok(version?),
         }
     }
-    if last_sequence == 0 {
-        return Ok(Version::ZERO);
+    if lowest > 1 {
+        return Err(UnreadableMessage::NoBase.into());
     }
-    Err(UnreadableMessage::NoBase.into())
+    Ok(Version::ZERO)
 }
